@@ -1,0 +1,302 @@
+//! What the JSON header of a `.bertlet` file says. Field names follow Hugging Face's `config.json` where it has one.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The JSON header: all that inference needs besides the tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// The program that wrote the file, with its version.
+    pub producer: String,
+    /// Where the weights come from.
+    pub source: Source,
+    /// How the encoder's weights are stored.
+    pub precision: Precision,
+    /// The encoder's shape.
+    pub config: Config,
+    /// How text becomes token ids.
+    pub tokenizer: TokenizerConfig,
+    /// Longest sequence in tokens, special tokens included; at most `config.max_position_embeddings`.
+    pub max_length: usize,
+    /// How a sentence vector is made of the last hidden state.
+    pub embedding: EmbeddingConfig,
+    /// The task head, if the checkpoint has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadConfig>,
+    /// Every tensor in the order of its offset.
+    pub tensors: Vec<TensorEntry>,
+}
+
+/// Origin and licence of the weights.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Hub id or directory name of the checkpoint.
+    pub name: String,
+    /// Commit of the hub repository, if it came from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// SPDX identifier or what the model card says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+}
+
+/// How the encoder's matrices are stored and multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 8-bit weights, one scale for each output channel; 8-bit activations, one range for each token.
+    Int8,
+    /// Half-precision weights, arithmetic in f32.
+    F16,
+}
+
+/// Shape of the encoder, by the names of Hugging Face's `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `bert`; other families follow.
+    pub model_type: String,
+    /// Width of a hidden state.
+    pub hidden_size: usize,
+    /// Number of encoder layers.
+    pub num_hidden_layers: usize,
+    /// Heads of an attention; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Width of the feed-forward's inner layer.
+    pub intermediate_size: usize,
+    /// Activation of the feed-forward.
+    pub hidden_act: Activation,
+    /// Added to the variance in every LayerNorm.
+    pub layer_norm_eps: f32,
+    /// Rows of the position table.
+    pub max_position_embeddings: usize,
+    /// Number of segment ids.
+    pub type_vocab_size: usize,
+    /// Rows of the word embedding.
+    pub vocab_size: usize,
+}
+
+/// Activation functions, told apart exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x·Φ(x) by the error function (`gelu`).
+    Gelu,
+    /// The tanh form (`gelu_new`, `gelu_pytorch_tanh`).
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
+    /// x·σ(x) (`silu`, `swish`).
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// σ(x) = 1/(1+e⁻ˣ).
+    Sigmoid,
+    /// x itself.
+    Identity,
+}
+
+/// How text becomes token ids: BERT's normalizer, pre-tokenizer and WordPiece, plus the template of special tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerConfig {
+    /// `wordpiece`; other kinds follow.
+    pub kind: TokenizerKind,
+    /// Removes control characters and turns every white space into a blank.
+    pub clean_text: bool,
+    /// Puts blanks around CJK ideographs.
+    pub handle_chinese_chars: bool,
+    /// Removes combining marks (after canonical decomposition).
+    pub strip_accents: bool,
+    /// Lower-cases, as Unicode defines it for single characters.
+    pub lowercase: bool,
+    /// Token for a word that the vocabulary cannot spell.
+    pub unk_token: String,
+    /// Prefix of a piece that continues a word.
+    pub continuing_subword_prefix: String,
+    /// A word with more characters than this becomes `unk_token`.
+    pub max_input_chars_per_word: usize,
+    /// Tokens that are found in the text before anything else looks at it.
+    pub added_tokens: Vec<AddedToken>,
+    /// Special tokens around a single text.
+    pub single: Vec<TemplatePiece>,
+    /// Special tokens around a pair of texts.
+    pub pair: Vec<TemplatePiece>,
+}
+
+/// Kinds of tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenizerKind {
+    /// Greedy longest match first from a fixed vocabulary.
+    WordPiece,
+}
+
+/// A token that is matched in the raw text; the flags are those of `tokenizer.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddedToken {
+    /// Its id.
+    pub id: u32,
+    /// Its text.
+    pub content: String,
+    /// Matches only where no word character touches it.
+    pub single_word: bool,
+    /// Swallows white space on its left.
+    pub lstrip: bool,
+    /// Swallows white space on its right.
+    pub rstrip: bool,
+    /// Is looked for in the normalized text instead of the raw one.
+    pub normalized: bool,
+    /// Is a special token (`[CLS]`, `[SEP]`, …).
+    pub special: bool,
+}
+
+/// One piece of a template: a special token or one of the texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TemplatePiece {
+    /// A special token.
+    Special {
+        /// Its id.
+        id: u32,
+        /// Its segment.
+        type_id: u32,
+    },
+    /// The first text.
+    First {
+        /// Its segment.
+        type_id: u32,
+    },
+    /// The second text.
+    Second {
+        /// Its segment.
+        type_id: u32,
+    },
+}
+
+/// How a sentence vector is made: pooling, dense layers, normalization, in this order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingConfig {
+    /// Pooled vectors that are concatenated, in this order. Never empty.
+    pub pooling: Vec<Pooling>,
+    /// Dense layers behind the pooling (sentence-transformers' `2_Dense`); weights in `dense.{i}.weight`, `dense.{i}.bias`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dense: Vec<DenseConfig>,
+    /// Divides by the Euclidean norm.
+    pub normalize: bool,
+    /// Texts that the model wants in front of some kinds of input, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prompts: BTreeMap<String, String>,
+    /// Which of `prompts` is used when none is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_prompt_name: Option<String>,
+    /// Whether the prompt's tokens take part in the pooling (sentence-transformers' `include_prompt`).
+    pub include_prompt: bool,
+}
+
+/// Pooling modes, by the names of sentence-transformers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The first token.
+    Cls,
+    /// The largest value of each channel.
+    Max,
+    /// The mean over all tokens.
+    Mean,
+    /// The sum over all tokens divided by the square root of their number.
+    MeanSqrtLen,
+    /// The mean weighted by position, 1 for the first token.
+    WeightedMean,
+    /// The last token.
+    LastToken,
+}
+
+/// A dense layer behind the pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenseConfig {
+    /// Width of its input.
+    pub in_features: usize,
+    /// Width of its output.
+    pub out_features: usize,
+    /// Whether it has a bias.
+    pub bias: bool,
+    /// Its activation.
+    pub activation: Activation,
+}
+
+/// The task head of the checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum HeadConfig {
+    /// `[CLS]` → pooler (dense + tanh) → classifier: one score for each label.
+    SequenceClassification {
+        /// Names of the labels by index.
+        labels: Vec<String>,
+        /// How scores become an answer; absent where `config.json` does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem_type: Option<ProblemType>,
+    },
+}
+
+/// transformers' `problem_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemType {
+    /// Scores are values.
+    Regression,
+    /// One label is right.
+    SingleLabelClassification,
+    /// Each label is right or wrong for itself.
+    MultiLabelClassification,
+}
+
+/// Where a tensor lies and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorEntry {
+    /// Unique name.
+    pub name: String,
+    /// Type of an element.
+    pub dtype: Dtype,
+    /// Dimensions, slowest first.
+    pub shape: Vec<usize>,
+    /// First byte, counted from the file's start; a multiple of 64.
+    pub offset: u64,
+    /// CRC-32 (IEEE) of the tensor's bytes.
+    pub crc32: u32,
+}
+
+/// Element types; all little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Signed byte.
+    I8,
+    /// Unsigned byte.
+    U8,
+    /// IEEE half precision.
+    F16,
+    /// IEEE single precision.
+    F32,
+    /// Signed 32-bit integer.
+    I32,
+    /// Unsigned 32-bit integer.
+    U32,
+}
+
+impl Dtype {
+    /// Size of an element in bytes.
+    pub const fn size(self) -> usize {
+        match self {
+            Dtype::I8 | Dtype::U8 => 1,
+            Dtype::F16 => 2,
+            Dtype::F32 | Dtype::I32 | Dtype::U32 => 4,
+        }
+    }
+}

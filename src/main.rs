@@ -1,0 +1,3 @@
+//! The `bertlet` command line. All of it lives in the library's `cli` module.
+
+fn main() {}

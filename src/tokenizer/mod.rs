@@ -1,0 +1,1 @@
+//! Text to token ids: WordPiece as BERT defines it.

@@ -1,0 +1,3 @@
+//! `bertlet-convert`: turns Hugging Face BERT checkpoints into `.bertlet` files.
+
+fn main() {}
