@@ -6,7 +6,8 @@ use super::{ALIGNMENT, FormatError, MAGIC, MAX_HEADER_LENGTH, PREFIX_LENGTH, VER
 use crate::error::{Error, Result};
 use bytemuck::Pod;
 use half::f16;
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,16 @@ pub struct ModelFile {
     path: PathBuf,
     bytes: Bytes,
     header: Header,
-    /// Index into `header.tensors` by name.
-    by_name: HashMap<String, usize>,
+}
+
+/// Finds tensors by name, checks their types and shapes, and knows which were never asked for.
+#[derive(Debug)]
+pub struct Locator<'a> {
+    file: &'a ModelFile,
+    /// Index into the header's tensors.
+    by_name: HashMap<&'a str, usize>,
+    /// For each tensor of the header: whether it was asked for.
+    found: RefCell<Vec<bool>>,
 }
 
 /// Where a tensor with elements of type `T` lies in one [`ModelFile`]. Checked when it is made.
@@ -78,11 +87,10 @@ impl ModelFile {
 
     fn parse(path: PathBuf, bytes: Bytes) -> Result<ModelFile> {
         match parse(&bytes) {
-            Ok((header, by_name)) => Ok(ModelFile {
+            Ok(header) => Ok(ModelFile {
                 path,
                 bytes,
                 header,
-                by_name,
             }),
             Err(source) => Err(Error::Format { path, source }),
         }
@@ -103,49 +111,15 @@ impl ModelFile {
         self.bytes.len()
     }
 
-    /// Finds a tensor and checks its type and shape.
-    ///
-    /// # Errors
-    /// [`FormatError::MissingTensor`], [`FormatError::Shape`].
-    pub fn tensor<T: Element>(
-        &self,
-        name: &str,
-        shape: &[usize],
-    ) -> Result<Tensor<T>, FormatError> {
-        let entry = self.entry(name)?;
-        if entry.dtype != T::DTYPE || entry.shape != shape {
-            return Err(FormatError::Shape {
-                name: name.to_owned(),
-                found: (entry.dtype, entry.shape.clone()),
-                expected: (T::DTYPE, shape.to_vec()),
-            });
-        }
-        Ok(locate(entry))
-    }
-
-    /// Finds a tensor of one dimension whose length the file alone knows.
-    ///
-    /// # Errors
-    /// [`FormatError::MissingTensor`], [`FormatError::Shape`].
-    pub fn vector<T: Element>(&self, name: &str) -> Result<Tensor<T>, FormatError> {
-        let length = match self.entry(name)?.shape[..] {
-            [length] => length,
-            _ => 0,
-        };
-        self.tensor(name, &[length])
-    }
-
-    /// Whether a tensor of that name is there.
-    pub fn has(&self, name: &str) -> bool {
-        self.by_name.contains_key(name)
-    }
-
-    fn entry(&self, name: &str) -> Result<&TensorEntry, FormatError> {
-        match self.by_name.get(name) {
-            Some(&index) => Ok(&self.header.tensors[index]),
-            None => Err(FormatError::MissingTensor {
-                name: name.to_owned(),
-            }),
+    /// Begins to look up tensors by name.
+    pub fn locator(&self) -> Locator<'_> {
+        let tensors = self.header.tensors.iter().enumerate();
+        Locator {
+            file: self,
+            by_name: tensors
+                .map(|(index, entry)| (&entry.name[..], index))
+                .collect(),
+            found: RefCell::new(vec![false; self.header.tensors.len()]),
         }
     }
 
@@ -210,6 +184,71 @@ impl ModelFile {
     }
 }
 
+impl<'a> Locator<'a> {
+    /// The file that is searched.
+    pub fn file(&self) -> &'a ModelFile {
+        self.file
+    }
+
+    /// Finds a tensor and checks its type and shape.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`], [`FormatError::Shape`].
+    pub fn tensor<T: Element>(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<Tensor<T>, FormatError> {
+        let entry = self.entry(name)?;
+        if entry.dtype != T::DTYPE || entry.shape != shape {
+            return Err(FormatError::Shape {
+                name: name.to_owned(),
+                found: (entry.dtype, entry.shape.clone()),
+                expected: (T::DTYPE, shape.to_vec()),
+            });
+        }
+        Ok(locate(entry))
+    }
+
+    /// Finds a tensor of one dimension whose length the file alone knows.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`], [`FormatError::Shape`].
+    pub fn vector<T: Element>(&self, name: &str) -> Result<Tensor<T>, FormatError> {
+        let length = match self.entry(name)?.shape[..] {
+            [length] => length,
+            _ => 0,
+        };
+        self.tensor(name, &[length])
+    }
+
+    /// Ends the search.
+    ///
+    /// # Errors
+    /// [`FormatError::UnknownTensor`] if the file has a tensor that was never asked for.
+    pub fn finish(self) -> Result<(), FormatError> {
+        let found = self.found.into_inner();
+        match found.iter().position(|found| !found) {
+            Some(index) => Err(FormatError::UnknownTensor {
+                name: self.file.header.tensors[index].name.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn entry(&self, name: &str) -> Result<&'a TensorEntry, FormatError> {
+        match self.by_name.get(name) {
+            Some(&index) => {
+                self.found.borrow_mut()[index] = true;
+                Ok(&self.file.header.tensors[index])
+            }
+            None => Err(FormatError::MissingTensor {
+                name: name.to_owned(),
+            }),
+        }
+    }
+}
+
 fn locate<T: Element>(entry: &TensorEntry) -> Tensor<T> {
     Tensor {
         start: entry.offset as usize,
@@ -235,7 +274,7 @@ pub(super) fn align(position: u64) -> Option<u64> {
     position.checked_next_multiple_of(ALIGNMENT as u64)
 }
 
-fn parse(bytes: &[u8]) -> Result<(Header, HashMap<String, usize>), FormatError> {
+fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
     let length = bytes.len();
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_LENGTH>() else {
         return Err(FormatError::TooShort { length });
@@ -260,18 +299,14 @@ fn parse(bytes: &[u8]) -> Result<(Header, HashMap<String, usize>), FormatError> 
             message: error.to_string(),
         })?;
     super::header::validate(&header)?;
-    let by_name = parse_table(&header.tensors, PREFIX_LENGTH as u64 + found, length as u64)?;
-    Ok((header, by_name))
+    check_table(&header.tensors, PREFIX_LENGTH as u64 + found, length as u64)?;
+    Ok(header)
 }
 
 /// Checks that the tensors fill the file from `end` on, one behind the other.
-fn parse_table(
-    tensors: &[TensorEntry],
-    mut end: u64,
-    length: u64,
-) -> Result<HashMap<String, usize>, FormatError> {
-    let mut by_name = HashMap::with_capacity(tensors.len());
-    for (index, entry) in tensors.iter().enumerate() {
+fn check_table(tensors: &[TensorEntry], mut end: u64, length: u64) -> Result<(), FormatError> {
+    let mut names = HashSet::with_capacity(tensors.len());
+    for entry in tensors {
         let expected = align(end).unwrap_or(u64::MAX);
         let tensor_end = byte_length(entry).and_then(|size| entry.offset.checked_add(size));
         match tensor_end {
@@ -287,7 +322,7 @@ fn parse_table(
         if end > length {
             break; // what follows cannot lie in the file; the sum below says so
         }
-        if by_name.insert(entry.name.clone(), index).is_some() {
+        if !names.insert(&entry.name) {
             return Err(FormatError::DuplicateTensor {
                 name: entry.name.clone(),
             });
@@ -299,5 +334,5 @@ fn parse_table(
             expected: end,
         });
     }
-    Ok(by_name)
+    Ok(())
 }

@@ -54,7 +54,7 @@ mod map;
 mod writer;
 
 pub use error::FormatError;
-pub use file::{Element, ModelFile, Tensor};
+pub use file::{Element, Locator, ModelFile, Tensor};
 pub use writer::{TensorData, write};
 
 /// First eight bytes of a file.
