@@ -1,4 +1,6 @@
 //! What `bertlet-convert` is made of: reading checkpoints, quantizing them, writing `.bertlet` files.
 #![deny(unsafe_code)]
 
+pub mod checkpoint;
+pub mod hub;
 pub mod weights;
