@@ -1,6 +1,6 @@
 //! What `bertlet-convert` does.
 
-use crate::checkpoint::{self, Checkpoint, Encoded};
+use crate::checkpoint::{self, Checkpoint};
 use crate::hub::{self, HubId};
 use crate::pack;
 use crate::progress::Progress;
@@ -62,7 +62,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let weights = checkpoint.weights()?;
     let (precision, encoder) = match arguments.precision {
         Choice::F16 => (Precision::F16, pack::Encoder::F16),
-        Choice::Int8 => (Precision::Int8, pack::Encoder::Int8(quantized(&checkpoint, &weights, &progress)?)),
+        Choice::Int8 => (Precision::Int8, pack::Encoder::Int8(quantize::quantize_encoder(&weights))),
     };
     progress.step("writing");
     let header = pack::header(&checkpoint, precision);
@@ -158,11 +158,9 @@ fn check_tokenizer(checkpoint: &Checkpoint, model: &Model) -> Result<()> {
         let [a, b] = &mut tokens;
         tokenizer.tokenize(first, a);
         tokenizer.tokenize(second.unwrap_or_default(), b);
-        let mut encoded = Encoded::default();
-        let mut type_ids = Vec::new();
+        let (mut ids, mut type_ids) = (Vec::new(), Vec::new());
         let template = tokenizer.rules().template();
-        template.assemble(&a.ids, second.map(|_| &b.ids[..]), &mut encoded.ids, &mut type_ids);
-        encoded.type_ids = type_ids.iter().map(|id| u32::from(*id)).collect();
-        Ok(encoded)
+        template.assemble(&a.ids, second.map(|_| &b.ids[..]), &mut ids, &mut type_ids);
+        Ok((ids, type_ids.into_iter().map(u32::from).collect()))
     })
 }

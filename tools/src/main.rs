@@ -1,6 +1,5 @@
 //! `bertlet-convert`: turns Hugging Face BERT checkpoints into `.bertlet` files.
 
-use anyhow::Result;
 use bertlet_tools::command::{Arguments, run};
 use clap::Parser;
 use std::process::ExitCode;
