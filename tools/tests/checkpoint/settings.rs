@@ -1,13 +1,11 @@
 //! config.json, the tokenizer's files, sentence-transformers' files: each variant and each refusal.
 
-mod common;
-
-use bertlet::format::header::{Activation, HeadConfig, Pooling, ProblemType, TemplatePiece};
-use bertlet_tools::checkpoint::{self, Checkpoint};
-use common::{
+use crate::common::{
     TempDir, Type, VOCABULARY, assert_refusal, checkpoint as tiny, config, safetensors, tensors,
     tokenizer_json, with_classifier,
 };
+use bertlet::format::header::{Activation, HeadConfig, Pooling, ProblemType, TemplatePiece};
+use bertlet_tools::checkpoint::{self, Checkpoint};
 use serde_json::{Value, json};
 
 #[track_caller]

@@ -1,9 +1,7 @@
 //! The hub against a small server on loopback: which files are asked for, with what, and what each failure says.
 
-mod common;
-
+use crate::common::{TempDir, Type, checkpoint as tiny, safetensors, tensors};
 use bertlet_tools::hub::{self, HubId, Options};
-use common::{TempDir, Type, checkpoint as tiny, safetensors, tensors};
 use serde_json::json;
 use std::{
     collections::BTreeMap,

@@ -1,18 +1,15 @@
 //! Weights in every form that checkpoints have, and the forms that are refused.
 
-mod common;
-mod torch_file;
-
-use bertlet_tools::checkpoint;
-use common::{
+use crate::common::{
     Tensors, Type, assert_refusal, checkpoint as tiny, config, prefixed, safetensors, tensors,
 };
+use crate::torch_file::{Pickle, TorchFile};
+use bertlet_tools::checkpoint;
 use serde_json::json;
-use torch_file::{Pickle, TorchFile};
 
 /// Opens the checkpoint and compares each part of the weights with the tensors it was written from.
 #[track_caller]
-fn assert_reads(directory: &common::TempDir) {
+fn assert_reads(directory: &crate::common::TempDir) {
     let expected = tensors();
     let value = |name: &str| expected[name].1.clone();
     let checkpoint = checkpoint::open(directory.path()).unwrap_or_else(|error| panic!("{error:#}"));
@@ -204,7 +201,7 @@ fn shards_that_disagree_with_their_index() {
 }
 
 /// The tiny checkpoint with a torch file in place of the safetensors.
-fn torch(file: TorchFile) -> common::TempDir {
+fn torch(file: TorchFile) -> crate::common::TempDir {
     let directory = tiny();
     directory.remove("model.safetensors");
     directory.write("pytorch_model.bin", file.bytes());
@@ -364,7 +361,7 @@ fn pickles_that_are_damaged() {
     refused(b"}U\x05epochK\x02s.", "entry 'epoch' is an integer");
     refused(b"\x8a\x09123456789.", "an integer of 9 bytes");
     // Ten thousand nested lists, and a list that holds itself.
-    let nested = [&b"]"[..].repeat(10_000), &b"a"[..].repeat(9_999), b"."].concat();
+    let nested = [b"]".repeat(10_000), b"a".repeat(9_999), b".".to_vec()].concat();
     refused(&nested, "expected a dictionary of tensors");
     refused(b"]q\x00h\x00a.", "expected a dictionary of tensors");
     // A shape of many dimensions could be copied many times.
@@ -430,7 +427,7 @@ fn element_types_and_values_that_cannot_be_used() {
 #[test]
 fn tensors_against_config() {
     let directory = tiny();
-    let mut changed = |change: &dyn Fn(&mut Tensors), parts: &[&str]| {
+    let changed = |change: &dyn Fn(&mut Tensors), parts: &[&str]| {
         let mut tensors = tensors();
         change(&mut tensors);
         directory.write("model.safetensors", safetensors(&tensors, Type::F32));

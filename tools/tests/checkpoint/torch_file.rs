@@ -1,6 +1,6 @@
 //! Writes `pytorch_model.bin` as `torch.save` does: a pickle and the storages in a zip archive without compression.
 
-use super::common::{Tensors, Type};
+use crate::common::{Tensors, Type};
 
 /// Opcodes of a pickle under construction.
 pub struct Pickle(pub Vec<u8>);
