@@ -3,13 +3,14 @@
 //! `BERTLET_TOKENIZER_JSON=tokenizer.json BERTLET_TEXTS=lines.txt cargo bench --bench tokenizer`; without the variables the
 //! tests' vocabulary and the tests' hard lines, few of them English, are measured, and the heading says so.
 
-#[path = "../tests/tokenizer_support/mod.rs"]
-mod tokenizer_support;
+#[expect(dead_code, reason = "the tests use more of it")]
+#[path = "../tests/tokenizer/support.rs"]
+mod support;
 
 use bertlet::tokenizer::Tokens;
 use divan::{Bencher, counter::ItemsCount};
 use std::sync::LazyLock;
-use tokenizer_support::{Both, UNCASED, line, special_tokens, vocabulary};
+use support::{Both, UNCASED, line, special_tokens, vocabulary};
 
 struct Input {
     both: Both,
@@ -35,7 +36,7 @@ static INPUT: LazyLock<Input> = LazyLock::new(|| {
             .map(String::from)
             .collect(),
         Err(_) => {
-            let mut random = tokenizer_support::Random(1);
+            let mut random = support::Random(1);
             (0..2000).map(|_| line(&mut random)).collect()
         }
     };

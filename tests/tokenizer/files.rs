@@ -1,13 +1,11 @@
 //! The comparison with `tokenizers` on a real vocabulary and real text, and on as many random lines as time is given.
 //!
 //! `BERTLET_TOKENIZER_JSON=tokenizer.json BERTLET_TEXTS=a.txt:b.tsv BERTLET_RANDOM_LINES=200000 BERTLET_SEED=1 cargo test
-//! --release --test tokenizer_files -- --nocapture` compares every line, uncased and cased. Without the first variable the tests'
+//! --release --test tokenizer files -- --nocapture` compares every line, uncased and cased. Without the first variable the tests'
 //! own vocabulary is used, without the second only random lines are compared; the test says so and counts both.
 
-mod tokenizer_support;
-
+use crate::support::{Both, CASED, Random, UNCASED, line, special_tokens, vocabulary};
 use serde_json::{Value, json};
-use tokenizer_support::{Both, CASED, Random, UNCASED, line, special_tokens, vocabulary};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| {
