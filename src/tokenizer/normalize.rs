@@ -246,7 +246,7 @@ impl<O: Output> Pipeline<'_, O> {
         if !Class::of(c).is(Class::COMPOSED) {
             self.flush();
             self.decomposer.last = origin;
-            return self.lowercase(c, origin);
+            return self.strip(c, origin);
         }
         let mut is_first = true;
         decompose_canonical(c, |piece| {

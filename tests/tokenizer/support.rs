@@ -185,7 +185,7 @@ pub fn line(random: &mut Random) -> String {
                     });
                 }
             }
-            4..=6 => text.push_str(random.pick(SNIPPETS)),
+            4..=6 => text.push_str(random.pick::<&str>(SNIPPETS)),
             7..=9 => {
                 let &(first, last) = random.pick(BLOCKS);
                 for _ in 0..=random.below(6) {
