@@ -57,7 +57,9 @@ impl Encoded {
                 .flat_map(|x| f16::from_f32(*x).to_le_bytes())
                 .collect(),
             Element::Int8 => {
-                let largest = vector.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                let largest = vector
+                    .iter()
+                    .fold(0.0f32, |largest, x| largest.max(x.abs()));
                 let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
                 // `as` saturates, and takes NaN to 0.
                 vector

@@ -47,6 +47,18 @@ pub fn text_options(args: &TextArgs, prompt: Option<String>) -> TextOptions {
     }
 }
 
+/// What is put in front of each text: the model's prompt of this name, or the text itself; without any, the prompt that
+/// the model takes for itself. An empty text is none.
+pub fn prompt(model: &Model, asked: Option<&str>) -> Option<String> {
+    let embedding = &model.header().embedding;
+    let named = |name: &str| embedding.prompts.get(name).cloned();
+    let prompt = match asked {
+        Some(asked) => named(asked).or_else(|| Some(asked.to_owned())),
+        None => embedding.default_prompt_name.as_deref().and_then(named),
+    };
+    prompt.filter(|prompt| !prompt.is_empty())
+}
+
 /// From hidden states to vectors, as the options say.
 pub fn embedding_options(args: &VectorArgs) -> EmbeddingOptions {
     let pooling = |choice: &PoolingChoice| match choice {
@@ -71,7 +83,11 @@ pub fn embedding_options(args: &VectorArgs) -> EmbeddingOptions {
 pub fn weight(record: &Record, max_length: usize, windows: bool) -> usize {
     // English has 4 to 5 bytes a token; other scripts more, so the estimate errs to the safe side.
     let tokens = record.size() / 4 + 2;
-    if windows { tokens } else { tokens.min(max_length) }
+    if windows {
+        tokens
+    } else {
+        tokens.min(max_length)
+    }
 }
 
 /// What one thread needs to take batches through a model.
@@ -153,7 +169,7 @@ impl Lane {
                 .map_err(|error| error.to_string())?;
             Ok(Note {
                 tokens: encoded.tokens as u64,
-                truncated: encoded.truncated > 0,
+                truncated: encoded.truncated,
             })
         };
         match (&texts.second, separate) {

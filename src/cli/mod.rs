@@ -61,7 +61,9 @@ mod tests {
     fn causes_are_said_once() {
         let error = anyhow!("no such file").context("a.txt: no such file");
         assert_eq!(super::chain(&error), "a.txt: no such file");
-        let error = Err::<(), _>(anyhow!("permission denied")).context("a.txt").unwrap_err();
+        let error = Err::<(), _>(anyhow!("permission denied"))
+            .context("a.txt")
+            .unwrap_err();
         assert_eq!(super::chain(&error), "a.txt: permission denied");
     }
 }

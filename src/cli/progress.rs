@@ -33,7 +33,10 @@ impl Progress {
 
     /// Shows the line, if it is time.
     pub fn show(&mut self, totals: &Totals) {
-        if self.shown.is_some_and(|shown| shown.elapsed() < self.interval()) {
+        if self
+            .shown
+            .is_some_and(|shown| shown.elapsed() < self.interval())
+        {
             return;
         }
         self.shown = Some(Instant::now());

@@ -14,10 +14,13 @@ pub fn physical_cores() -> usize {
         .lines()
         .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
         .and_then(|list| parse_list(list.trim()))
-        .and_then(|cpus| distinct_cores(&cpus, |cpu| {
-            let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-            fs::read_to_string(path).ok()
-        }));
+        .and_then(|cpus| {
+            distinct_cores(&cpus, |cpu| {
+                let path =
+                    format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+                fs::read_to_string(path).ok()
+            })
+        });
     cores.map_or(allowed, |cores| cores.clamp(1, allowed))
 }
 

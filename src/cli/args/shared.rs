@@ -71,7 +71,10 @@ impl InputArgs {
 
     /// How records are cut.
     pub fn format(&self) -> InputFormat {
-        let extension = self.files.first().and_then(|path| path.extension()?.to_str());
+        let extension = self
+            .files
+            .first()
+            .and_then(|path| path.extension()?.to_str());
         self.input_format.unwrap_or(match extension {
             Some("jsonl" | "ndjson") => InputFormat::Jsonl,
             Some("csv") => InputFormat::Csv,
@@ -157,7 +160,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Tokens that a thread takes through the model at a time: more is faster up to a point, and takes more memory
-    #[arg(long, value_name = "N", default_value_t = crate::pipeline::DEFAULT_BATCH_TOKENS, value_parser = super::at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = crate::DEFAULT_BATCH_TOKENS, value_parser = super::at_least_one)]
     pub batch_tokens: usize,
     /// Show rate and time left on stderr
     #[arg(long)]

@@ -63,7 +63,10 @@ pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
     let max_length = options.max_length.unwrap_or(model.header().max_length);
     let task = Classify {
         labels: labels.clone(),
-        function: args.function.chosen().unwrap_or_else(|| Function::auto(head)),
+        function: args
+            .function
+            .chosen()
+            .unwrap_or_else(|| Function::auto(head)),
         most,
         threshold: args.threshold,
         format,
@@ -205,7 +208,10 @@ mod tests {
 
     #[test]
     fn labels_are_ranked_with_ties_in_the_models_order() {
-        let names: String = ranked(4, None).into_iter().map(|(label, _)| label).collect();
+        let names: String = ranked(4, None)
+            .into_iter()
+            .map(|(label, _)| label)
+            .collect();
         assert_eq!(names, "bcad");
     }
 

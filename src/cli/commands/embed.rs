@@ -27,7 +27,8 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
         ));
     }
     let model = engine::open(&args.model)?;
-    let options = engine::text_options(&args.text, args.vector.prompt.clone());
+    let prompt = engine::prompt(&model, args.vector.prompt.as_deref());
+    let options = engine::text_options(&args.text, prompt);
     let embedding = engine::embedding_options(&args.vector);
     let dimensions = embedding.width(&model).map_err(Failure::usage)?;
     Lane::new(&model, &options).map_err(Failure::usage)?;

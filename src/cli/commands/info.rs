@@ -46,7 +46,8 @@ fn facts(model: &Model) -> anyhow::Result<Value> {
         head,
         tensors,
     } = model.header();
-    let elements = |dimensions: &[usize]| dimensions.iter().map(|size| *size as u64).product::<u64>();
+    let elements =
+        |dimensions: &[usize]| dimensions.iter().map(|size| *size as u64).product::<u64>();
     let tensor_bytes: u64 = tensors
         .iter()
         .map(|tensor| elements(&tensor.shape) * tensor.dtype.size() as u64)
@@ -126,7 +127,9 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -56,7 +56,11 @@ impl Input {
             }
             let records = texts.len() / if options.pairs { 2 } else { 1 };
             return Ok(Input {
-                reader: Box::new(Arguments::new(texts.to_vec(), options.pairs, options.strict)),
+                reader: Box::new(Arguments::new(
+                    texts.to_vec(),
+                    options.pairs,
+                    options.strict,
+                )),
                 names: None,
                 records: Some(records),
                 progress: None,
@@ -69,7 +73,10 @@ impl Input {
         if args.files.is_empty() && io::stdin().is_terminal() {
             message("reading texts from the terminal, one a line; Ctrl-D ends");
         }
-        let total = paths.iter().map(|path| file_size(path)).sum::<Option<u64>>();
+        let total = paths
+            .iter()
+            .map(|path| file_size(path))
+            .sum::<Option<u64>>();
         let files = Files::open(paths, options)?;
         Ok(Input {
             names: files.names(),

@@ -47,7 +47,6 @@ struct Tokenize {
 }
 
 /// What a thread works with.
-#[derive(Default)]
 struct Room {
     tokens: Tokens,
     offsets: Vec<Offsets>,
@@ -72,7 +71,14 @@ impl Task for Tokenize {
     }
 
     fn worker(&self) -> Result<Room> {
-        Ok(Room::default())
+        Ok(Room {
+            tokens: match self.shape.shape {
+                TokenShape::Jsonl => Tokens::new(),
+                TokenShape::Text | TokenShape::Ids => Tokens::ids_only(),
+            },
+            offsets: Vec::new(),
+            rows: Vec::new(),
+        })
     }
 
     fn weight(&self, record: &Record) -> usize {
@@ -86,7 +92,9 @@ impl Task for Tokenize {
                 Ok(texts) => {
                     self.assemble(room, texts);
                     let tokens = room.rows.len() as u64;
-                    done.good(record, tokens, false, |out| self.write(out, record, &room.rows));
+                    done.good(record, tokens, false, |out| {
+                        self.write(out, record, &room.rows)
+                    });
                 }
             }
             if done.stopped() {
@@ -155,7 +163,7 @@ impl Tokenize {
                 out.push(b'\n');
             }
             TokenShape::Ids => {
-                join(out, rows, b' ', |out, token| json::integer(out, token.id.into()));
+                join(out, rows, b' ', |out, token| json::integer(out, token.id));
                 out.push(b'\n');
             }
             TokenShape::Jsonl => {
@@ -166,8 +174,8 @@ impl Tokenize {
                     list
                 };
                 let tokens = list(&|out, token| json::string(out, text(token)));
-                let ids = list(&|out, token| json::integer(out, token.id.into()));
-                let type_ids = list(&|out, token| json::integer(out, token.type_id.into()));
+                let ids = list(&|out, token| json::integer(out, token.id));
+                let type_ids = list(&|out, token| json::integer(out, token.type_id));
                 let special = list(&|out, token| json::integer(out, u64::from(token.special)));
                 let offsets = list(&|out, token| {
                     out.push(b'[');
@@ -192,12 +200,7 @@ impl Tokenize {
     }
 }
 
-fn join(
-    out: &mut Vec<u8>,
-    rows: &[Token],
-    separator: u8,
-    write: impl Fn(&mut Vec<u8>, &Token),
-) {
+fn join(out: &mut Vec<u8>, rows: &[Token], separator: u8, write: impl Fn(&mut Vec<u8>, &Token)) {
     for (index, token) in rows.iter().enumerate() {
         if index > 0 {
             out.push(separator);

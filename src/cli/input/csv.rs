@@ -1,6 +1,8 @@
 //! CSV and TSV with a header row.
 
-use super::{Fields, InputFormat, InputOptions, Place, Record, RecordReader, Source, Texts, decode};
+use super::{
+    Fields, InputFormat, InputOptions, Place, Record, RecordReader, Source, Texts, decode,
+};
 use anyhow::{Context, Result, bail};
 use std::{
     io::{self, Read},
@@ -73,13 +75,20 @@ impl Rows {
             });
         }
         let find = |name: &str| {
-            names.iter().position(|column| column == name).with_context(|| {
-                format!(
-                    "{}: has no column {name:?}; its columns are {}",
-                    source.name,
-                    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-                )
-            })
+            names
+                .iter()
+                .position(|column| column == name)
+                .with_context(|| {
+                    format!(
+                        "{}: has no column {name:?}; its columns are {}",
+                        source.name,
+                        if names.is_empty() {
+                            "none".to_owned()
+                        } else {
+                            names.join(", ")
+                        }
+                    )
+                })
         };
         Ok(Rows {
             first: find(&options.text_field)?,

@@ -60,8 +60,7 @@ impl JsonObject {
                 kind(value)
             ));
         }
-        serde_json::from_str(value)
-            .map_err(|error| format!("field {name:?}: {}", describe(&error)))
+        serde_json::from_str(value).map_err(|error| format!("field {name:?}: {}", describe(&error)))
     }
 
     /// The value of a field for a table: a string without its quotes, anything else as it is written.
@@ -225,7 +224,10 @@ fn read_fields(
     options: &InputOptions,
 ) -> Result<(Option<String>, Texts), String> {
     let id = options.id_field.as_deref().map(|name| object.cell(name));
-    let second = options.pair_field.as_deref().map(|name| object.string(name));
+    let second = options
+        .pair_field
+        .as_deref()
+        .map(|name| object.string(name));
     let texts = Texts {
         first: object.string(&options.text_field)?,
         second: second.transpose()?,

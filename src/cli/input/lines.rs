@@ -62,9 +62,9 @@ fn texts(line: &str, pairs: bool) -> Result<Texts, String> {
             first: first.to_owned(),
             second: Some(second.to_owned()),
         }),
-        (_, None, _) => Err(
-            "the line has no tab; a pair is two texts with a tab between them".to_owned(),
-        ),
+        (_, None, _) => {
+            Err("the line has no tab; a pair is two texts with a tab between them".to_owned())
+        }
         (_, _, more) => Err(format!(
             "the line has {} tabs; a pair is two texts with one tab between them (a table with more columns: --input-format tsv)",
             more + 1

@@ -100,7 +100,9 @@ fn skip_byte_order_mark(name: &str, reader: &mut impl BufRead) -> Result<()> {
     if start.starts_with(&[0xef, 0xbb, 0xbf]) {
         reader.consume(3);
     } else if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
-        bail!("{name}: is UTF-16 by its first two bytes; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)");
+        bail!(
+            "{name}: is UTF-16 by its first two bytes; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"
+        );
     }
     Ok(())
 }

@@ -68,7 +68,10 @@ fn every_line_is_a_record_however_it_ends() {
 #[test]
 fn a_byte_order_mark_is_not_text() {
     let lines = options(InputFormat::Lines);
-    assert_eq!(shown(b"\xef\xbb\xbfa\n\xef\xbb\xbfb", lines), ["1|a", "2|\u{feff}b"]);
+    assert_eq!(
+        shown(b"\xef\xbb\xbfa\n\xef\xbb\xbfb", lines),
+        ["1|a", "2|\u{feff}b"]
+    );
     let rows = shown(b"\xef\xbb\xbftext\na\n", options(InputFormat::Csv));
     assert_eq!(rows, ["2|a"]);
 }
@@ -93,13 +96,19 @@ fn bytes_that_are_not_utf8_are_replaced_and_marked() {
 fn strict_takes_bad_bytes_for_an_error() {
     for (format, bytes) in [
         (InputFormat::Lines, &b"good\nb\xffd\ngood\n"[..]),
-        (InputFormat::Jsonl, b"{\"text\":\"good\"}\n\"\xff\"\n{\"text\":\"good\"}\n"),
+        (
+            InputFormat::Jsonl,
+            b"{\"text\":\"good\"}\n\"\xff\"\n{\"text\":\"good\"}\n",
+        ),
         (InputFormat::Csv, b"text\n\xff\n"),
     ] {
         let mut options = options(format);
         options.strict = true;
         let shown = shown(bytes, options);
-        let bad: Vec<&String> = shown.iter().filter(|text| text.contains("is not UTF-8 (0xff)")).collect();
+        let bad: Vec<&String> = shown
+            .iter()
+            .filter(|text| text.contains("is not UTF-8 (0xff)"))
+            .collect();
         assert_eq!(bad.len(), 1, "{shown:?}");
         assert!(bad[0].starts_with("2!"), "{shown:?}");
     }
@@ -111,14 +120,26 @@ fn long_lines_are_bad_records_and_the_next_is_read() {
     options.max_record_bytes = 3;
     let shown = shown(b"abc\nabcd\nabc\r\nabcd\r\nabc", options);
     let long = |line| format!("{line}!the line has 4 bytes, more than --max-line-bytes 3");
-    assert_eq!(shown, ["1|abc".to_owned(), long(2), "3|abc".to_owned(), long(4), "5|abc".to_owned()]);
+    assert_eq!(
+        shown,
+        [
+            "1|abc".to_owned(),
+            long(2),
+            "3|abc".to_owned(),
+            long(4),
+            "5|abc".to_owned()
+        ]
+    );
 }
 
 #[test]
 fn a_long_line_takes_no_memory() {
     let mut reader = line::LineReader::new(source(&b"x".repeat(1_000_000)), 10);
     let mut buffer = Vec::new();
-    assert_eq!(reader.read(&mut buffer).unwrap(), line::Line::TooLong(1_000_000));
+    assert_eq!(
+        reader.read(&mut buffer).unwrap(),
+        line::Line::TooLong(1_000_000)
+    );
     assert!(buffer.capacity() < 100);
 }
 
@@ -144,7 +165,10 @@ fn arguments_are_texts_or_pairs() {
     assert_eq!(singles[2].place.to_string(), "argument 3");
     let pairs: Vec<Record> = texts(true).collect();
     let first = pairs[0].texts.as_ref().unwrap();
-    assert_eq!((first.first.as_str(), first.second.as_deref()), ("a", Some("b")));
+    assert_eq!(
+        (first.first.as_str(), first.second.as_deref()),
+        ("a", Some("b"))
+    );
     assert!(pairs[1].texts.is_err());
 }
 
@@ -170,12 +194,21 @@ fn bad_json_says_what_is_wrong() {
         ("text", "a boolean"),
         ("{\"text\": \"a\"", "is not valid JSON: EOF"),
         ("{\"text\": \"a\"} x", "trailing characters at column 15"),
-        ("{\"text\": 1}", "field \"text\" holds a number; expected a string"),
+        (
+            "{\"text\": 1}",
+            "field \"text\" holds a number; expected a string",
+        ),
         ("{\"text\": null}", "holds null"),
         ("{\"text\": {\"a\": 1}}", "holds an object"),
-        ("{\"txt\": \"a\", \"n\": 1}", "has no field \"text\"; it has txt, n"),
+        (
+            "{\"txt\": \"a\", \"n\": 1}",
+            "has no field \"text\"; it has txt, n",
+        ),
         ("{}", "has no field \"text\"; it has none"),
-        ("{\"text\": \"\\ud800\"}", "field \"text\": is not valid JSON"),
+        (
+            "{\"text\": \"\\ud800\"}",
+            "field \"text\": is not valid JSON",
+        ),
         (&deep, "has no field \"text\"; it has a"),
     ] {
         let shown = shown(format!("{line}\n").as_bytes(), options(InputFormat::Jsonl));
@@ -188,7 +221,11 @@ fn bad_json_says_what_is_wrong() {
 #[test]
 fn deep_nesting_passes_through() {
     let depth = 300;
-    let line = format!("{{\"text\":\"a\",\"deep\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let line = format!(
+        "{{\"text\":\"a\",\"deep\":{}{}}}",
+        "[".repeat(depth),
+        "]".repeat(depth)
+    );
     assert_eq!(shown(line.as_bytes(), options(InputFormat::Jsonl)), ["1|a"]);
 }
 
@@ -200,7 +237,10 @@ fn a_json_record_is_handed_on_as_it_was_written() {
         String::from_utf8(out).unwrap()
     };
     assert_eq!(
-        with(r#"{"n": 1.0e5, "big":12345678901234567890123, "s":"\u00e9" }"#, &[("x", b"1")]),
+        with(
+            r#"{"n": 1.0e5, "big":12345678901234567890123, "s":"\u00e9" }"#,
+            &[("x", b"1")]
+        ),
         r#"{"n": 1.0e5, "big":12345678901234567890123, "s":"\u00e9","x":1}"#
     );
     assert_eq!(with("{ }", &[("x", b"1"), ("y", b"2")]), r#"{"x":1,"y":2}"#);
@@ -247,7 +287,10 @@ fn rows_of_the_wrong_width_are_bad_records() {
 
 #[test]
 fn tsv_has_no_quotes() {
-    assert_eq!(shown(b"n\ttext\n1\t\"a\n", options(InputFormat::Tsv)), ["2|\"a"]);
+    assert_eq!(
+        shown(b"n\ttext\n1\t\"a\n", options(InputFormat::Tsv)),
+        ["2|\"a"]
+    );
 }
 
 #[test]
@@ -271,6 +314,9 @@ fn a_quote_that_is_never_closed_does_not_swallow_the_input() {
             Err(error) => break format!("{error:#}"),
         }
     };
-    assert!(error.starts_with("in.txt:2: the row cannot be read"), "{error}");
+    assert!(
+        error.starts_with("in.txt:2: the row cannot be read"),
+        "{error}"
+    );
     assert!(error.contains("is a quote missing?"), "{error}");
 }

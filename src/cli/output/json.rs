@@ -24,7 +24,11 @@ pub fn object(out: &mut Vec<u8>, fields: &Fields, added: &[(&str, &[u8])]) {
     }
     let mut first = true;
     let mut name = |out: &mut Vec<u8>, name: &str| {
-        out.push(if std::mem::take(&mut first) { b'{' } else { b',' });
+        out.push(if std::mem::take(&mut first) {
+            b'{'
+        } else {
+            b','
+        });
         string(out, name);
         out.push(b':');
     };

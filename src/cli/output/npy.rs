@@ -25,6 +25,9 @@ mod tests {
         let header = header("<f4", u64::MAX, usize::MAX);
         assert!(header[..SIZE - 1].ends_with(b"), }                   "));
         assert_eq!(header[SIZE - 1], b'\n');
-        assert_eq!(usize::from(u16::from_le_bytes([header[8], header[9]])) + 10, SIZE);
+        assert_eq!(
+            usize::from(u16::from_le_bytes([header[8], header[9]])) + 10,
+            SIZE
+        );
     }
 }

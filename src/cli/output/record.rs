@@ -58,7 +58,11 @@ pub struct Row<'a> {
 impl Row<'_> {
     fn delimiter(&mut self) {
         if self.count > 0 {
-            self.out.push(if self.shape == RecordShape::Csv { b',' } else { b'\t' });
+            self.out.push(if self.shape == RecordShape::Csv {
+                b','
+            } else {
+                b'\t'
+            });
         }
         self.count += 1;
     }

@@ -67,8 +67,14 @@ fn framed(format: &RecordFormat, write: impl FnOnce(&mut Vec<u8>)) -> String {
 #[test]
 fn a_bare_line_gives_a_bare_value() {
     let line = record("a", Fields::None);
-    assert_eq!(written(&format(RecordShape::Jsonl), &line, false), "[\"x\"]\n");
-    assert_eq!(written(&format(RecordShape::Text), &line, false), "x,y\t0.1\n");
+    assert_eq!(
+        written(&format(RecordShape::Jsonl), &line, false),
+        "[\"x\"]\n"
+    );
+    assert_eq!(
+        written(&format(RecordShape::Text), &line, false),
+        "x,y\t0.1\n"
+    );
 }
 
 #[test]
@@ -117,7 +123,10 @@ fn a_table_starts_with_the_users_columns() {
     };
     format.user_columns = Some(names.clone());
     let text = framed(&format, |out| format.write(out, &row, &Answer, false));
-    assert_eq!(text, "n,text,label,score\n1,\"say \"\"a\"\"\",\"x,y\",0.1\n");
+    assert_eq!(
+        text,
+        "n,text,label,score\n1,\"say \"\"a\"\"\",\"x,y\",0.1\n"
+    );
     format.shape = RecordShape::Tsv;
     let text = framed(&format, |out| format.write(out, &row, &Answer, false));
     assert_eq!(text, "n\ttext\tlabel\tscore\n1\tsay \"a\"\tx,y\t0.1\n");
@@ -156,7 +165,10 @@ fn error_records_say_where_and_why() {
         error(&format(RecordShape::Jsonl)),
         "{\"error\":\"bad \\\"thing\\\"\",\"place\":\"in:3\"}\n"
     );
-    assert_eq!(error(&format(RecordShape::Text)), "ERROR\tin:3: bad \"thing\"\n");
+    assert_eq!(
+        error(&format(RecordShape::Text)),
+        "ERROR\tin:3: bad \"thing\"\n"
+    );
 }
 
 #[test]

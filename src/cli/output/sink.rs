@@ -94,7 +94,9 @@ impl Sink {
             )
         })?;
         let output = std::mem::replace(&mut self.out, BufWriter::with_capacity(64 << 10, spool));
-        let output = output.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let output = output
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         self.header = Header::Spool { array, output };
         Ok(Written::All)
     }
@@ -134,9 +136,8 @@ impl Sink {
         match result {
             Ok(()) => Ok(Written::All),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::Closed),
-            Err(error) => Err(error).with_context(|| {
-                format!("{}: the output cannot be written to its end", self.name)
-            }),
+            Err(error) => Err(error)
+                .with_context(|| format!("{}: the output cannot be written to its end", self.name)),
         }
     }
 }

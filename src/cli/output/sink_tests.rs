@@ -57,8 +57,13 @@ fn an_input_is_never_overwritten() {
 
 #[test]
 fn what_cannot_be_written_is_named() {
-    let error = Sink::open(Some(Path::new("/nowhere/at/all")), &[]).err().unwrap();
-    assert!(format!("{error:#}").starts_with("/nowhere/at/all: the output cannot be written: No such file"));
+    let error = Sink::open(Some(Path::new("/nowhere/at/all")), &[])
+        .err()
+        .unwrap();
+    assert!(
+        format!("{error:#}")
+            .starts_with("/nowhere/at/all: the output cannot be written: No such file")
+    );
     let error = Sink::open(Some(&std::env::temp_dir()), &[]).err().unwrap();
     assert!(error.to_string().contains("is a directory"));
 }
@@ -81,5 +86,8 @@ fn a_full_disk_is_an_error() {
     let mut sink = Sink::new("full", full);
     sink.write(b"x").unwrap();
     let error = format!("{:#}", sink.flush().unwrap_err());
-    assert!(error.starts_with("full: the output cannot be written to its end: No space left"), "{error}");
+    assert!(
+        error.starts_with("full: the output cannot be written to its end: No space left"),
+        "{error}"
+    );
 }

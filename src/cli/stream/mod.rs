@@ -107,7 +107,8 @@ impl Done {
         self.totals.tokens += tokens;
         if truncated {
             self.totals.truncated += 1;
-            self.first_truncated.get_or_insert_with(|| record.place.clone());
+            self.first_truncated
+                .get_or_insert_with(|| record.place.clone());
         }
         self.note_replaced(record);
         write(&mut self.bytes);
@@ -137,7 +138,8 @@ impl Done {
     fn note_replaced(&mut self, record: &Record) {
         if record.replaced {
             self.totals.replaced += 1;
-            self.first_replaced.get_or_insert_with(|| record.place.clone());
+            self.first_replaced
+                .get_or_insert_with(|| record.place.clone());
         }
     }
 }
@@ -205,7 +207,9 @@ fn start<T: Task>(
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(body)
-            .map_err(|error| anyhow!("a thread cannot be started: {error}; try fewer with --threads"))
+            .map_err(|error| {
+                anyhow!("a thread cannot be started: {error}; try fewer with --threads")
+            })
     };
     let (watch, reading_task) = (Watch(queue.clone()), task.clone());
     let read = move || {
@@ -282,7 +286,11 @@ fn write_all<T: Task>(
             }
             Next::Done(done) => {
                 // The first record goes without a separator.
-                let skipped = if rows == 0 { format.separator().len() } else { 0 };
+                let skipped = if rows == 0 {
+                    format.separator().len()
+                } else {
+                    0
+                };
                 state = sink.write(done.bytes.get(skipped..).unwrap_or_default())?;
                 rows += done.written;
                 unflushed = true;

@@ -79,11 +79,15 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is consistent at every point where a panic could strike, so a poisoned lock is as good.
-        self.state.lock().unwrap_or_else(|poison| poison.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
     }
 
     fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        condition.wait(state).unwrap_or_else(|poison| poison.into_inner())
+        condition
+            .wait(state)
+            .unwrap_or_else(|poison| poison.into_inner())
     }
 
     /// Adds a record, waiting for room. `false` if nothing more is wanted.
