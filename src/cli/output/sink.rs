@@ -48,7 +48,7 @@ impl Sink {
     pub fn open(path: Option<&Path>, inputs: &[PathBuf]) -> Result<Self> {
         let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
             let stdout = stdout().context("<stdout>: cannot be written")?;
-            return Ok(Self::new("<stdout>", stdout));
+            return Ok(Self::to_file("<stdout>", stdout));
         };
         for input in inputs {
             ensure!(
@@ -68,10 +68,11 @@ impl Sink {
             .truncate(true)
             .open(path)
             .with_context(|| format!("{}: the output cannot be written", path.display()))?;
-        Ok(Self::new(&path.display().to_string(), file))
+        Ok(Self::to_file(&path.display().to_string(), file))
     }
 
-    fn new(name: &str, file: File) -> Self {
+    /// An open file, by the name it has in messages.
+    pub fn to_file(name: &str, file: File) -> Self {
         Sink {
             name: name.to_owned(),
             out: BufWriter::with_capacity(64 << 10, file),

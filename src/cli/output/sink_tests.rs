@@ -32,7 +32,7 @@ fn rows_wait_where_the_header_cannot_be_written_again() {
     let path = scratch("append");
     fs::write(&path, b"before").unwrap();
     let file = OpenOptions::new().append(true).open(&path).unwrap();
-    let mut sink = Sink::new("append", file);
+    let mut sink = Sink::to_file("append", file);
     sink.begin_array(ARRAY).unwrap();
     sink.write(b"1234").unwrap();
     sink.flush().unwrap();
@@ -71,7 +71,7 @@ fn what_cannot_be_written_is_named() {
 #[test]
 fn a_reader_that_leaves_is_not_an_error() {
     let (reader, writer) = io::pipe().unwrap();
-    let mut sink = Sink::new("pipe", File::from(std::os::fd::OwnedFd::from(writer)));
+    let mut sink = Sink::to_file("pipe", File::from(std::os::fd::OwnedFd::from(writer)));
     drop(reader);
     sink.write(b"x").unwrap();
     assert_eq!(sink.flush().unwrap(), Written::Closed);
@@ -83,7 +83,7 @@ fn a_full_disk_is_an_error() {
         // Only Linux has a device for it; the error path is the same elsewhere.
         return;
     };
-    let mut sink = Sink::new("full", full);
+    let mut sink = Sink::to_file("full", full);
     sink.write(b"x").unwrap();
     let error = format!("{:#}", sink.flush().unwrap_err());
     assert!(

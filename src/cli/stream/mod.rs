@@ -356,3 +356,6 @@ fn report(done: Done, summary: &mut Summary, progress: &mut Option<Progress>) ->
     }
     done.stop
 }
+
+#[cfg(test)]
+mod tests;
