@@ -8,7 +8,7 @@ use std::{
     io::{self, Read},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -18,6 +18,15 @@ struct Limited {
     /// Bytes read since the last row was finished.
     since_row: Arc<AtomicU64>,
     limit: u64,
+    line_end: Arc<LineEnd>,
+    last: u8,
+}
+
+/// How the input's first line ends.
+#[derive(Default)]
+struct LineEnd {
+    seen: AtomicBool,
+    cr_lf: AtomicBool,
 }
 
 impl Read for Limited {
@@ -30,6 +39,17 @@ impl Read for Limited {
         }
         let count = self.inner.read(buffer)?;
         self.since_row.fetch_add(count as u64, Ordering::Relaxed);
+        let bytes = &buffer[..count];
+        if !self.line_end.seen.load(Ordering::Relaxed)
+            && let Some(end) = memchr::memchr(b'\n', bytes)
+        {
+            let before = end.checked_sub(1).map_or(self.last, |before| bytes[before]);
+            self.line_end
+                .cr_lf
+                .store(before == b'\r', Ordering::Relaxed);
+            self.line_end.seen.store(true, Ordering::Relaxed);
+        }
+        self.last = bytes.last().copied().unwrap_or(self.last);
         Ok(count)
     }
 }
@@ -38,6 +58,7 @@ impl Read for Limited {
 pub struct Rows {
     reader: ::csv::Reader<Limited>,
     since_row: Arc<AtomicU64>,
+    line_end: Arc<LineEnd>,
     source: Arc<str>,
     names: Arc<[String]>,
     first: usize,
@@ -51,10 +72,13 @@ impl Rows {
     /// Reads the header and finds the columns in it.
     pub fn new(source: Source, options: InputOptions) -> Result<Self> {
         let since_row = Arc::new(AtomicU64::new(0));
+        let line_end = Arc::new(LineEnd::default());
         let limited = Limited {
             inner: source.reader,
             since_row: since_row.clone(),
             limit: options.max_record_bytes as u64,
+            line_end: line_end.clone(),
+            last: 0,
         };
         let tabs = options.format == InputFormat::Tsv;
         let mut reader = ::csv::ReaderBuilder::new()
@@ -97,6 +121,7 @@ impl Rows {
             names: names.into(),
             reader,
             since_row,
+            line_end,
             source: source.name,
             row: ::csv::ByteRecord::new(),
             options,
@@ -159,8 +184,9 @@ impl RecordReader for Rows {
         if !read {
             return Ok(None);
         }
-        // The reader's own position is that of the row's first byte, behind empty lines.
-        let line = row.position().map_or(line, |position| position.line());
+        // The parser ends a row at its CR and counts the line at the LF, which it takes for the next row's first byte.
+        let pending = u64::from(self.line_end.cr_lf.load(Ordering::Relaxed));
+        let line = row.position().map_or(line, |position| position.line()) + pending;
         let place = Place {
             source: self.source.clone(),
             line,

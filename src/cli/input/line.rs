@@ -47,6 +47,7 @@ impl LineReader {
         let mut length = 0u64;
         let mut started = false;
         let mut ended = false;
+        let mut last = None;
         while !ended {
             let available = match self.source.reader.fill_buf() {
                 Ok(available) => available,
@@ -65,6 +66,7 @@ impl LineReader {
             ended = end.is_some();
             let piece = &available[..end.unwrap_or(available.len())];
             length += piece.len() as u64;
+            last = piece.last().copied().or(last);
             // One byte more than the limit, so that a CR LF at the limit is not taken for a long line.
             let room = (self.limit + 1).saturating_sub(line.len());
             line.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -75,8 +77,10 @@ impl LineReader {
             return Ok(Line::End);
         }
         self.number += 1;
-        if ended && length == line.len() as u64 && line.last() == Some(&b'\r') {
-            line.pop();
+        if ended && last == Some(b'\r') {
+            if length == line.len() as u64 {
+                line.pop();
+            }
             length -= 1;
         }
         Ok(if length > self.limit as u64 {
