@@ -1,6 +1,7 @@
 //! BERT inference for CPUs: one memory-mapped file, quantized matrix products, exact and repeatable results.
 #![deny(unsafe_code)]
 
+pub mod cli;
 mod encoder;
 pub mod error;
 pub mod format;
@@ -8,6 +9,7 @@ pub mod heads;
 pub mod kernels;
 mod pipeline;
 pub mod tokenizer;
+pub mod vector;
 
 pub use encoder::Sequences;
 pub use error::{Error, Result};
