@@ -1,0 +1,4 @@
+//! What `bertlet-convert` is made of: reading checkpoints, quantizing them, writing `.bertlet` files.
+#![deny(unsafe_code)]
+
+pub mod weights;
