@@ -160,7 +160,7 @@ def save_config(model, folder, **changes):
 
 
 def encode_inputs(tokenizer, max_length, every=1):
-    """Every text and pair (or every second one…), one at a time, without padding."""
+    """Every text and pair (or every second one, or third …), one at a time, without padding."""
     encodings = []
     for texts in ([(t,) for t in TEXTS] + PAIRS)[::every]:
         e = tokenizer(*texts, truncation="longest_first", max_length=max_length, return_offsets_mapping=True)
@@ -194,7 +194,7 @@ def forward(model, encodings):
 
 
 def largest_error(exact, other):
-    return {name: float((exact[name] - other[name].double()).abs().max()) for name in exact}
+    return {name: float((exact[name] - other[name].double()).abs().max()) for name in other}
 
 
 def save_golden(folder, meta, tensors):
@@ -206,6 +206,19 @@ def save_golden(folder, meta, tensors):
     (folder / "golden.json").write_text(lines + "\n", encoding="utf-8")
 
 
+def pipeline_scores(model, tokenizer, encodings, max_length):
+    """What transformers' pipeline shows for each input, `[inputs, labels]`, with the function that it chooses by itself."""
+    classify = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)
+    rows = []
+    for e in encodings:
+        text, pair = (*e["texts"], None)[:2]
+        record = {"text": text} if pair is None else {"text": text, "text_pair": pair}
+        answer = classify(record, top_k=None, truncation="longest_first", max_length=max_length)
+        scores = {entry["label"]: entry["score"] for entry in answer}
+        rows.append([scores[label] for _, label in sorted(model.config.id2label.items())])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
 def golden(model, folder, max_length, every=1):
     """Reference of a checkpoint as it lies in `folder`: read again by transformers, run in f64."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -213,6 +226,8 @@ def golden(model, folder, max_length, every=1):
     encodings = encode_inputs(tokenizer, max_length, every)
     single = forward(model, encodings)
     exact = forward(model.double(), encodings)
+    if "logits" in exact:
+        exact["scores"] = pipeline_scores(model, tokenizer, encodings, max_length)
     meta = {"max_length": max_length, "float32_error": largest_error(exact, single), "inputs": encodings}
     save_golden(folder, meta, exact)
 
@@ -290,7 +305,7 @@ def make_wide_head():
     tokenizer_files(folder, False, {}, {"tokenizer.json"})
     save_config(model, folder)
     save_file(half_state(model), folder / "model.safetensors", metadata={"format": "pt"})
-    golden(model, folder, config.max_position_embeddings, every=2)  # half of the inputs: this folder is the largest
+    golden(model, folder, config.max_position_embeddings, every=3)  # fewer inputs: this folder is the largest
 
 
 def make_plain_cased():
@@ -391,8 +406,8 @@ def make_sentence():
         (3 * width, 20, "torch.nn.modules.activation.Tanh", True),
         (20, 12, "torch.nn.modules.linear.Identity", False),
     ])
-    # Prompt tokens are seen by the encoder and left out of the mean; one prompt holds unless another is asked for.
-    overlay("prompt", old_pooling(width, "mean", include_prompt=False), prompts={
+    # Prompt tokens are seen by the encoder and left out of the pooling; one prompt holds unless another is asked for.
+    overlay("prompt", old_pooling(width, *POOLING_FLAGS, include_prompt=False), prompts={
         "prompts": {"query": "query: ", "passage": "passage: "}, "default_prompt_name": "query",
     })
 
