@@ -1,0 +1,190 @@
+//! Converter and runtime together against pinned transformers and sentence-transformers, on tiny checkpoints: tokens
+//! exact; hidden states after each layer, logits, scores and sentence vectors within what arithmetic alone explains.
+
+mod support;
+
+use bertlet::{
+    Batch, Classifier, EmbeddingOptions, Encoder, Model, Text, TextEncoder, TextOptions,
+};
+use serde_json::json;
+use std::path::Path;
+use support::{Checkpoint, Golden, largest_difference};
+
+/// Checkpoints that have their own reference.
+const MODELS: [&str; 5] = [
+    "classifier",
+    "odd-shapes",
+    "wide-head",
+    "plain-cased",
+    "sentence",
+];
+
+/// Those with a classification head.
+const CLASSIFIERS: [&str; 3] = ["classifier", "odd-shapes", "wide-head"];
+
+/// An f16 model may depart so far from transformers in f64: the weights are exact, f32 arithmetic is left. PyTorch's
+/// own f32 departs by up to 2.8e-6 (`float32_error` in the references), and the smallest mistake that must be seen,
+/// one GELU for the other, by 1.3e-4.
+const F16_TOLERANCE: f32 = 1e-5;
+
+fn batch_of(golden: &Golden) -> Batch {
+    let mut batch = Batch::new();
+    for input in &golden.meta.inputs {
+        batch.push(&input.input_ids, &input.token_type_ids);
+    }
+    batch
+}
+
+/// Hidden states behind the embeddings and each layer, `[tokens, hidden_size]` each.
+fn hidden_states(model: &Model, batch: &Batch) -> Vec<Vec<f32>> {
+    let mut stages = Vec::new();
+    let observe = |stage: usize, hidden: &[f32]| {
+        assert_eq!(stage, stages.len());
+        stages.push(hidden.to_vec());
+    };
+    Encoder::new(model).hidden_states(batch, observe).unwrap();
+    stages
+}
+
+fn logits(model: &Model, batch: &Batch) -> Vec<f32> {
+    let mut out = Vec::new();
+    Encoder::new(model).classify(batch, &mut out).unwrap();
+    out
+}
+
+/// Largest difference from the reference behind the embeddings, behind each layer, and of the logits if there are any.
+fn differences(model: &Model, golden: &Golden) -> Vec<f32> {
+    let batch = batch_of(golden);
+    let mut found: Vec<f32> = hidden_states(model, &batch)
+        .iter()
+        .enumerate()
+        .map(|(stage, hidden)| largest_difference(hidden, golden.tensor(&format!("hidden.{stage}"))))
+        .collect();
+    if let Some(expected) = golden.tensors.get("logits") {
+        found.push(largest_difference(&logits(model, &batch), expected));
+    }
+    found
+}
+
+fn open(path: &Path) -> Model {
+    Model::open(path).unwrap()
+}
+
+fn text_of(texts: &[String]) -> Text<'_> {
+    Text {
+        first: &texts[0],
+        second: texts.get(1).map(String::as_str),
+    }
+}
+
+#[test]
+fn tokens_are_those_of_transformers() {
+    for name in MODELS {
+        let golden = Golden::read(name);
+        let model = open(&Checkpoint::copy(name, "tokens").convert("int8"));
+        assert_eq!(model.header().max_length, golden.meta.max_length, "{name}");
+        let mut encoder = TextEncoder::new(&model, TextOptions::default()).unwrap();
+        for input in &golden.meta.inputs {
+            let mut batch = Batch::new();
+            encoder.encode(&text_of(&input.texts), &mut batch).unwrap();
+            let sequences = batch.sequences();
+            assert_eq!(sequences.ids(), input.input_ids, "{name}: {:?}", input.texts);
+            assert_eq!(
+                sequences.type_ids(),
+                input.token_type_ids,
+                "{name}: {:?}",
+                input.texts
+            );
+        }
+    }
+}
+
+#[test]
+fn f16_models_compute_what_transformers_computes() {
+    for name in MODELS {
+        let model = open(&Checkpoint::copy(name, "f16").convert("f16"));
+        let found = differences(&model, &Golden::read(name));
+        println!("{name}: {found:?}");
+        assert!(
+            found.iter().all(|difference| *difference <= F16_TOLERANCE),
+            "{name}: {found:?}"
+        );
+    }
+}
+
+/// Largest differences of int8 models, behind the embeddings, each layer, and of the logits: measured, plus a tenth.
+/// Random weights quantize far worse than trained ones; tools/accuracy.py measures real models.
+const INT8_TOLERANCES: [(&str, &[f32]); 5] = [
+    ("classifier", &[0.0; 4]),
+    ("odd-shapes", &[0.0; 3]),
+    ("wide-head", &[0.0; 3]),
+    ("plain-cased", &[0.0; 3]),
+    ("sentence", &[0.0; 2]),
+];
+
+#[test]
+fn int8_models_stay_near_transformers() {
+    for (name, tolerances) in INT8_TOLERANCES {
+        let model = open(&Checkpoint::copy(name, "int8").convert("int8"));
+        let found = differences(&model, &Golden::read(name));
+        println!("{name}: {found:?}");
+        assert_eq!(found.len(), tolerances.len(), "{name}");
+        assert!(
+            found.iter().zip(tolerances).all(|(found, most)| found <= most),
+            "{name}: {found:?}, expected at most {tolerances:?}"
+        );
+    }
+}
+
+#[test]
+fn the_other_gelu_is_seen_in_every_layer() {
+    for (name, other) in [("classifier", "gelu_new"), ("sentence", "gelu_new"), ("odd-shapes", "gelu")] {
+        let swapped = Checkpoint::copy(name, "gelu").set("config.json", "hidden_act", json!(other));
+        let found = differences(&open(&swapped.convert("f16")), &Golden::read(name));
+        println!("{name}: {found:?}");
+        // The embeddings know no activation.
+        assert!(found[0] <= F16_TOLERANCE, "{name}: {found:?}");
+        let seen = &found[1..];
+        assert!(
+            seen.iter().all(|difference| *difference > 5.0 * F16_TOLERANCE),
+            "{name}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn another_epsilon_is_seen_at_every_stage() {
+    for (name, other) in [
+        ("classifier", 1e-5),
+        ("wide-head", 1e-5),
+        ("sentence", 1e-5),
+        ("plain-cased", 1e-5),
+        ("plain-cased", 1e-12),
+        ("odd-shapes", 1e-12),
+    ] {
+        let swapped = Checkpoint::copy(name, "epsilon").set("config.json", "layer_norm_eps", json!(other));
+        let found = differences(&open(&swapped.convert("f16")), &Golden::read(name));
+        println!("{name}, {other:e}: {found:?}");
+        // A tenth of the smallest effect of 1e-5 in place of 1e-12.
+        assert!(
+            found.iter().all(|difference| *difference > 10.0 * F16_TOLERANCE),
+            "{name}, {other:e}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn every_form_of_a_checkpoint_gives_the_same_file() {
+    for precision in support::PRECISIONS {
+        let expected = std::fs::read(Checkpoint::copy("classifier", "forms").convert(precision)).unwrap();
+        let base = || Checkpoint::copy("classifier", "other-forms");
+        let forms = [
+            ("again", base()),
+            ("pickle", base().without("model.safetensors").lay_over("classifier-pickle")),
+        ];
+        for (form, checkpoint) in forms {
+            let found = std::fs::read(checkpoint.convert(precision)).unwrap();
+            assert!(found == expected, "{form}, {precision}: the files differ");
+        }
+    }
+}
