@@ -1,6 +1,32 @@
 //! Matrix and vector arithmetic for every CPU, with one result. Knows matrices and never BERT.
+//!
+//! A [`Kernel`] is one implementation, chosen once; holding it proves that the CPU can run it. All kernels give the same
+//! bits: integer products are exact, floating point uses correctly rounded operations in an order that does not depend
+//! on the vector width. The plain one (`generic`) is fallback and oracle.
 
+// SIMD intrinsics, raw matrix views and calls through proven function pointers need it; each use says why it is sound.
+#![allow(unsafe_code)]
+
+mod generic;
+mod lanes;
+mod math;
+mod matrix;
+mod product;
+mod rows;
+mod table;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use math::Activation;
+pub use matrix::{Matrix, MatrixMut, QuantizedRows, QuantizedView, QuantizedViewMut, RowRange};
+pub use product::{Epilogue, MAX_K, PackedLinear, ShapeError};
+
+use half::f16;
 use std::fmt;
+use table::Table;
+
+/// The environment variable that forces a kernel by name.
+pub const KERNEL_VARIABLE: &str = "BERTLET_KERNEL";
 
 /// A kernel was asked for by name and this CPU, or this build, does not have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,3 +49,260 @@ impl fmt::Display for UnsupportedKernel {
 }
 
 impl std::error::Error for UnsupportedKernel {}
+
+/// An implementation that this CPU can run.
+#[derive(Clone, Copy)]
+pub struct Kernel(&'static Table);
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernel({})", self.0.name)
+    }
+}
+
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Kernel {}
+
+impl Kernel {
+    /// The fastest kernel that this CPU can run.
+    pub fn detect() -> Kernel {
+        Self::available()
+            .next()
+            .expect("the generic kernel runs everywhere")
+    }
+
+    /// All kernels that this CPU can run, fastest first.
+    pub fn available() -> impl Iterator<Item = Kernel> {
+        table::ALL
+            .iter()
+            .filter(|table| (table.supported)())
+            .map(|table| Kernel(table))
+    }
+
+    /// The names of all kernels in this build, whether this CPU can run them or not, fastest first.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        table::ALL.iter().map(|table| table.name)
+    }
+
+    /// The kernel of this name.
+    ///
+    /// # Errors
+    /// If there is none, or this CPU cannot run it.
+    pub fn by_name(name: &str) -> Result<Kernel, UnsupportedKernel> {
+        Self::available()
+            .find(|kernel| kernel.name() == name)
+            .ok_or_else(|| UnsupportedKernel {
+                name: name.to_owned(),
+                available: Self::available().map(|kernel| kernel.name()).collect(),
+            })
+    }
+
+    /// The kernel named by [`KERNEL_VARIABLE`], or the fastest if the variable is unset or empty.
+    ///
+    /// # Errors
+    /// If this CPU does not have the named kernel.
+    pub fn from_environment() -> Result<Kernel, UnsupportedKernel> {
+        match std::env::var_os(KERNEL_VARIABLE) {
+            Some(name) if !name.is_empty() => Self::by_name(&name.to_string_lossy()),
+            _ => Ok(Self::detect()),
+        }
+    }
+
+    /// Its name, as [`Kernel::by_name`] takes it.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Quantizes each row of `x`, `[rows, k]`, to bytes between its own minimum and maximum, after multiplying it by
+    /// `input_scale`, `[k]`.
+    ///
+    /// With x' = x·input_scale: low = min x', scale = (max x' − low)/255, u = round((x' − low)·(255/(max x' − low))),
+    /// ties to even. A row of one value gives u = 0 and scale = 0. A row that is not finite gives a range of NaN.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn quantize_rows(
+        &self,
+        x: Matrix<'_>,
+        input_scale: Option<&[f32]>,
+        out: QuantizedViewMut<'_>,
+    ) {
+        assert_eq!(
+            (x.rows(), x.columns()),
+            (out.rows(), out.k()),
+            "quantize_rows: shapes of x and out"
+        );
+        assert!(
+            input_scale.is_none_or(|scale| scale.len() == x.columns()),
+            "quantize_rows: length of input_scale"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.quantize_rows)(x, input_scale, out) }
+    }
+
+    /// A linear layer: y = a·wᵀ + bias, `[rows, n]`, into `out` as `epilogue` says. For a row with range (low, scale_x),
+    /// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, bias)) with the exact acc = Σ u·w.
+    ///
+    /// Rows and columns may be computed apart ([`QuantizedView::row_range`], [`PackedLinear::columns`]); the result is
+    /// the same.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn linear(
+        &self,
+        a: QuantizedView<'_>,
+        w: PackedLinear<'_>,
+        epilogue: Epilogue,
+        out: MatrixMut<'_>,
+    ) {
+        assert_eq!(a.k(), w.k(), "linear: inputs of a and w");
+        assert_eq!(
+            (out.rows(), out.columns()),
+            (a.rows(), w.n()),
+            "linear: shape of out"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.linear)(a, w, epilogue, out) }
+    }
+
+    /// A linear layer and its activation, quantized for the next layer: [`Kernel::linear`] into `scratch` and
+    /// [`Kernel::quantize_rows`] from it, by blocks of rows that stay in the second-level cache.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn linear_quantize(
+        &self,
+        a: QuantizedView<'_>,
+        w: PackedLinear<'_>,
+        activation: Activation,
+        input_scale: Option<&[f32]>,
+        mut out: QuantizedViewMut<'_>,
+        scratch: &mut Vec<f32>,
+    ) {
+        assert_eq!(
+            (a.rows(), w.n()),
+            (out.rows(), out.k()),
+            "linear_quantize: shape of out"
+        );
+        let block = ROW_BLOCK.min(a.rows());
+        if scratch.len() < block * w.n() {
+            scratch.resize(block * w.n(), 0.0);
+        }
+        for first in (0..a.rows()).step_by(ROW_BLOCK) {
+            let rows = block.min(a.rows() - first);
+            let (now, rest) = out.split_rows(rows);
+            out = rest;
+            let a = a.row_range(first..first + rows);
+            self.linear(
+                a,
+                w,
+                Epilogue::Store(activation),
+                MatrixMut::new(scratch, rows, w.n(), w.n()),
+            );
+            self.quantize_rows(Matrix::new(scratch, rows, w.n(), w.n()), input_scale, now);
+        }
+    }
+
+    /// Normalizes each row of `x`, `[rows, n]`, in place: (x − mean)/√(variance + eps)·weight + bias.
+    ///
+    /// # Panics
+    /// If `weight` or `bias` is not `[n]`.
+    pub fn layer_norm(&self, x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32) {
+        assert_eq!(
+            (weight.len(), bias.len()),
+            (x.columns(), x.columns()),
+            "layer_norm: lengths of weight and bias"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.layer_norm)(x, weight, bias, eps) }
+    }
+
+    /// [`Kernel::layer_norm`] in place and [`Kernel::quantize_rows`] of the result, row by row.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn layer_norm_quantize(
+        &self,
+        x: MatrixMut<'_>,
+        weight: &[f32],
+        bias: &[f32],
+        eps: f32,
+        input_scale: Option<&[f32]>,
+        out: QuantizedViewMut<'_>,
+    ) {
+        assert_eq!(
+            (weight.len(), bias.len()),
+            (x.columns(), x.columns()),
+            "layer_norm: lengths of weight and bias"
+        );
+        assert_eq!(
+            (x.rows(), x.columns()),
+            (out.rows(), out.k()),
+            "layer_norm_quantize: shapes of x and out"
+        );
+        assert!(
+            input_scale.is_none_or(|scale| scale.len() == x.columns()),
+            "layer_norm_quantize: length of input_scale"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.layer_norm_quantize)(x, (weight, bias, eps), input_scale, out) }
+    }
+
+    /// Applies a function to each element.
+    pub fn activation(&self, x: &mut [f32], activation: Activation) {
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.activation)(x, activation) }
+    }
+
+    /// Each row of `x` becomes exp(scale·(x − max)), divided by the row's sum.
+    pub fn softmax_rows(&self, x: MatrixMut<'_>, scale: f32) {
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.softmax_rows)(x, scale) }
+    }
+
+    /// out = word·scale + position, all `[hidden]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn embed_i8(&self, word: &[i8], scale: f32, position: &[f16], out: &mut [f32]) {
+        assert_eq!(
+            (word.len(), position.len()),
+            (out.len(), out.len()),
+            "embed_i8: lengths"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.embed_i8)(word, scale, position, out) }
+    }
+
+    /// out = word + position, all `[hidden]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn embed_f16(&self, word: &[f16], position: &[f16], out: &mut [f32]) {
+        assert_eq!(
+            (word.len(), position.len()),
+            (out.len(), out.len()),
+            "embed_f16: lengths"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.embed_f16)(word, position, out) }
+    }
+
+    /// Half to single precision, exactly.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn convert_f16(&self, x: &[f16], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "convert_f16: lengths");
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.convert_f16)(x, out) }
+    }
+}
+
+/// Rows of a block of [`Kernel::linear_quantize`]: 64 rows of 1,536 floats are 384 KiB.
+const ROW_BLOCK: usize = 64;

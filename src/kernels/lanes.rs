@@ -1,0 +1,83 @@
+//! Sixteen lanes of `f32`: the one vector width in which all arithmetic is written.
+//!
+//! Every instruction set implements [`Lanes`] with its own registers (one of 512 bits, two of 256, four of 128, an
+//! array). An operation is either exact or correctly rounded, and a reduction is one fixed tree over the sixteen
+//! lanes, so whatever is written over this trait gives the same bits everywhere.
+
+use half::f16;
+
+/// Number of lanes, whatever the registers' width.
+pub(crate) const LANES: usize = 16;
+
+/// Sixteen `f32` (or `i32`) at once. A value of the implementing type proves that the CPU has the instructions.
+pub(crate) trait Lanes: Copy {
+    /// Sixteen `f32`.
+    type F: Copy;
+    /// Sixteen `i32`.
+    type I: Copy;
+    /// Sixteen truth values.
+    type M: Copy;
+
+    fn splat(self, x: f32) -> Self::F;
+    fn load(self, from: &[f32; LANES]) -> Self::F;
+    fn store(self, x: Self::F, to: &mut [f32; LANES]);
+
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a·b + c, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `if a < b { a } else { b }`: `b` if either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a > b { a } else { b }`: `b` if either is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Clears the sign bit.
+    fn abs(self, a: Self::F) -> Self::F;
+    /// a < b; false if either is NaN.
+    fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    /// `if mask { a } else { b }`.
+    fn select(self, mask: Self::M, a: Self::F, b: Self::F) -> Self::F;
+
+    /// Nearest integer, ties to even. Beyond 2³¹ and for NaN instruction sets differ, but in the highest bit alone.
+    fn round(self, a: Self::F) -> Self::I;
+    /// Correctly rounded.
+    fn to_float(self, a: Self::I) -> Self::F;
+    fn load_int(self, from: &[i32; LANES]) -> Self::I;
+    /// x·2ⁿ by adding to the exponent bits: x and the result must be normal numbers.
+    fn scale_by_power(self, x: Self::F, n: Self::I) -> Self::F;
+    /// The low byte of each lane.
+    fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]);
+
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F;
+    fn load_f16(self, from: &[f16; LANES]) -> Self::F;
+
+    /// Lane j with j+8, then j+4, j+2, j+1.
+    fn sum(self, x: Self::F) -> f32;
+    /// Minimum by the tree of [`Lanes::sum`].
+    fn minimum(self, x: Self::F) -> f32;
+    /// Maximum by the tree of [`Lanes::sum`].
+    fn maximum(self, x: Self::F) -> f32;
+
+    /// Fewer than sixteen values; `fill` in the remaining lanes.
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::F {
+        let mut all = [fill; LANES];
+        all[..from.len()].copy_from_slice(from);
+        self.load(&all)
+    }
+
+    /// The first `to.len()` (fewer than sixteen) lanes.
+    #[inline(always)]
+    fn store_partial(self, x: Self::F, to: &mut [f32]) {
+        let mut all = [0.0; LANES];
+        self.store(x, &mut all);
+        let n = to.len();
+        to.copy_from_slice(&all[..n]);
+    }
+
+    #[inline(always)]
+    fn zero(self) -> Self::F {
+        self.splat(0.0)
+    }
+}

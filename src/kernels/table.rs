@@ -1,0 +1,82 @@
+//! One table of functions for each kernel: everything over [`Lanes`](super::lanes::Lanes), compiled with its features.
+
+use super::math::Activation;
+use super::matrix::{Matrix, MatrixMut, QuantizedView, QuantizedViewMut};
+use super::product::{self, Epilogue, PackedLinear, Product};
+use super::rows;
+use half::f16;
+
+/// What a kernel can do. Every function needs the CPU that `supported` tests for.
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    pub(crate) supported: fn() -> bool,
+    pub(crate) quantize_rows: unsafe fn(Matrix<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
+    pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, Epilogue, MatrixMut<'_>),
+    pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
+    pub(crate) layer_norm_quantize:
+        unsafe fn(MatrixMut<'_>, (&[f32], &[f32], f32), Option<&[f32]>, QuantizedViewMut<'_>),
+    pub(crate) activation: unsafe fn(&mut [f32], Activation),
+    pub(crate) softmax_rows: unsafe fn(MatrixMut<'_>, f32),
+    pub(crate) embed_i8: unsafe fn(&[i8], f32, &[f16], &mut [f32]),
+    pub(crate) embed_f16: unsafe fn(&[f16], &[f16], &mut [f32]),
+    pub(crate) convert_f16: unsafe fn(&[f16], &mut [f32]),
+}
+
+/// `functions! { PROOF; fn name(arguments) = what to run with the proof; … }`: each function, compiled with the
+/// features and named in a table.
+macro_rules! table {
+    ($name:literal, $proof:path, $supported:path $(, features $features:literal)?) => {{
+        table!(@functions $proof $(, $features)?;
+            quantize_rows(x: Matrix<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
+                = |p| rows::quantize_rows(p.lanes(), x, scale, out);
+            linear(a: QuantizedView<'_>, w: PackedLinear<'_>, epilogue: Epilogue, out: MatrixMut<'_>)
+                = |p| product::linear(p, a, w, epilogue, out);
+            layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
+                = |p| rows::layer_norm(p.lanes(), x, weight, bias, eps);
+            layer_norm_quantize(x: MatrixMut<'_>, norm: (&[f32], &[f32], f32), scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
+                = |p| rows::layer_norm_quantize(p.lanes(), x, norm, scale, out);
+            activation(x: &mut [f32], function: Activation) = |p| rows::activation(p.lanes(), x, function);
+            softmax_rows(x: MatrixMut<'_>, scale: f32) = |p| rows::softmax_rows(p.lanes(), x, scale);
+            embed_i8(word: &[i8], scale: f32, position: &[f16], out: &mut [f32])
+                = |p| rows::embed_i8(p.lanes(), word, scale, position, out);
+            embed_f16(word: &[f16], position: &[f16], out: &mut [f32])
+                = |p| rows::embed_f16(p.lanes(), word, position, out);
+            convert_f16(x: &[f16], out: &mut [f32]) = |p| rows::convert_f16(p.lanes(), x, out);
+        );
+        Table {
+            name: $name, supported: $supported,
+            quantize_rows, linear, layer_norm, layer_norm_quantize, activation, softmax_rows, embed_i8, embed_f16, convert_f16,
+        }
+    }};
+    (@functions $proof:path; $($name:ident($($argument:ident: $type:ty),*) = |$p:ident| $body:expr;)*) => {$(
+        unsafe fn $name($($argument: $type),*) {
+            // SAFETY: the caller checked `supported`.
+            let $p = unsafe { $proof() };
+            $body
+        }
+    )*};
+    (@functions $proof:path, $features:literal; $($name:ident($($argument:ident: $type:ty),*) = |$p:ident| $body:expr;)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name($($argument: $type),*) {
+            // SAFETY: the caller checked `supported`.
+            let $p = unsafe { $proof() };
+            $body
+        }
+    )*};
+}
+
+/// Every kernel of this build, fastest first.
+pub(crate) static ALL: &[Table] = &[
+    #[cfg(target_arch = "x86_64")]
+    table!(
+        "avx512-vnni",
+        super::x86_64::avx512_vnni::Avx512Vnni::assume,
+        super::x86_64::avx512_vnni::supported,
+        features "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c"
+    ),
+    table!(
+        "generic",
+        super::generic::Generic::assume,
+        super::generic::supported
+    ),
+];

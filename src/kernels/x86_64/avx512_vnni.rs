@@ -1,0 +1,98 @@
+//! Integer products by `vpdpbusd` on 512-bit registers: one panel row of 64 weights against four bytes of a row.
+
+use super::avx512::{self, Avx512};
+use crate::kernels::lanes::LANES;
+use crate::kernels::product::{Product, Tile};
+use std::arch::x86_64::*;
+
+/// Proof of AVX-512 with VNNI.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512Vnni(());
+
+impl Avx512Vnni {
+    /// # Safety
+    /// [`supported`] says so.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        Avx512Vnni(())
+    }
+}
+
+pub(crate) fn supported() -> bool {
+    avx512::supported() && is_x86_feature_detected!("avx512vnni")
+}
+
+/// 12 rows × 2 panels: 24 accumulators, 2 weights and a broadcast in 32 registers.
+const MR: usize = 12;
+
+impl Product for Avx512Vnni {
+    type Lanes = Avx512;
+    const MR: usize = MR;
+    const NR: usize = 2;
+
+    #[inline(always)]
+    fn lanes(self) -> Avx512 {
+        // SAFETY: `self` proves more.
+        unsafe { Avx512::assume() }
+    }
+
+    #[inline(always)]
+    fn multiply(self, tile: Tile<'_>, accumulators: &mut [i32]) {
+        // SAFETY: `self` proves that the CPU has the instructions.
+        unsafe { multiply(tile, accumulators) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn multiply(tile: Tile<'_>, accumulators: &mut [i32]) {
+    tile.check(accumulators, MR);
+    macro_rules! heights {
+        ($($rows:literal)*) => {
+            match (tile.panels, tile.rows) {
+                // SAFETY: `check` passed.
+                $((2, $rows) => unsafe { rows::<$rows, 2>(tile, accumulators) },)*
+                // SAFETY: `check` passed.
+                $((1, $rows) => unsafe { rows::<$rows, 1>(tile, accumulators) },)*
+                shape => unreachable!("no tile of {shape:?} panels and rows"),
+            }
+        };
+    }
+    heights!(1 2 3 4 5 6 7 8 9 10 11 12)
+}
+
+/// # Safety
+/// The tile has `R` rows and `P` panels and passed its check.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn rows<const R: usize, const P: usize>(tile: Tile<'_>, accumulators: &mut [i32]) {
+    let a: *const i32 = tile.rows_of_blocks.as_ptr().cast();
+    let w = tile.weights.as_ptr();
+    let row = tile.depth * 16;
+    let panel = tile.depth * 64 * LANES;
+    let mut sums = [[_mm512_setzero_si512(); P]; R];
+    for k in 0..row {
+        let mut weights = [_mm512_setzero_si512(); P];
+        for (p, weights) in weights.iter_mut().enumerate() {
+            // SAFETY: 64 bytes of panel p, which has 64·row bytes.
+            *weights = unsafe { _mm512_loadu_si512(w.add(p * panel + k * 64).cast()) };
+        }
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: row r has `row` groups of four bytes.
+            let u = _mm512_set1_epi32(unsafe { *a.add(r * row + k) });
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = _mm512_dpbusd_epi32(*sum, u, weights);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (p, sum) in sums.iter().enumerate() {
+            // SAFETY: `check` saw MR·16 accumulators for each panel.
+            unsafe {
+                _mm512_storeu_si512(
+                    accumulators.as_mut_ptr().add((p * MR + r) * LANES).cast(),
+                    *sum,
+                )
+            };
+        }
+    }
+}
