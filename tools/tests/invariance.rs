@@ -36,7 +36,10 @@ fn results(model: &Model, inputs: &[&Input]) -> Vec<Vec<u32>> {
     let mut encoder = Encoder::new(model);
     let observe = |_: usize, hidden: &[f32]| {
         for (result, range) in results.iter_mut().zip(batch.sequences().ranges()) {
-            append_bits(result, &hidden[range.start * hidden_size..range.end * hidden_size]);
+            append_bits(
+                result,
+                &hidden[range.start * hidden_size..range.end * hidden_size],
+            );
         }
     };
     encoder.hidden_states(&batch, observe).unwrap();

@@ -24,9 +24,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// A copy of golden folder `name`. `test` must differ between all copies that exist at a time.
     pub fn copy(name: &str, test: &str) -> Checkpoint {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(test)
-            .join(name);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test).join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder).unwrap();
         }
