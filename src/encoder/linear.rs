@@ -2,7 +2,7 @@
 
 use super::resize;
 use super::tensors::LinearWeights;
-use crate::kernels::{self, Epilogue, Kernel, QuantizedRows};
+use crate::kernels::{Epilogue, Kernel, Matrix, MatrixMut, QuantizedRows, sgemm};
 
 /// Output channels of an f16 layer that are widened to f32 at a time: 64 × 1,536 f32 are 384 KiB, which the
 /// second-level cache holds.
@@ -31,28 +31,28 @@ impl LinearWeights<'_> {
                 packed,
                 input_scale,
             } => {
-                kernel.quantize_rows(x, input_scale, &mut scratch.quantized);
-                kernel.linear(&scratch.quantized, packed, epilogue, out);
+                let rows = x.len() / packed.k();
+                let x = Matrix::new(x, rows, packed.k(), packed.k());
+                scratch.quantized.resize(rows, packed.k());
+                kernel.quantize_rows(x, Some(input_scale), scratch.quantized.view_mut());
+                let out = MatrixMut::new(out, rows, packed.n(), packed.n());
+                kernel.linear(scratch.quantized.view(), packed, epilogue, out);
             }
             LinearWeights::F16 { n, k, weight, bias } => {
                 let rows = x.len() / k;
+                let x = Matrix::new(x, rows, k, k);
                 fill_rows(epilogue, bias, out);
                 resize(&mut scratch.widened, WIDENED_ROWS.min(n) * k);
-                for (index, block) in weight.chunks(WIDENED_ROWS * k).enumerate() {
+                let mut rest = MatrixMut::new(out, rows, n, n);
+                for block in weight.chunks(WIDENED_ROWS * k) {
                     let columns = block.len() / k;
                     let widened = &mut scratch.widened[..block.len()];
-                    kernel.widen_f16(block, widened);
-                    let first = index * WIDENED_ROWS;
-                    kernels::sgemm(
-                        [rows, k, columns],
-                        1.0,
-                        kernels::Matrix::new(x, [k, 1]),
-                        kernels::Matrix::new(widened, [1, k]),
-                        1.0,
-                        kernels::MatrixMut::new(&mut out[first..], [n, 1]),
-                    );
+                    kernel.convert_f16(block, widened);
+                    let (now, later) = rest.split_columns(columns);
+                    sgemm::add_product_transposed(x, Matrix::new(widened, columns, k, k), now);
+                    rest = later;
                 }
-                if let Epilogue::Activation(activation) = epilogue {
+                if let Epilogue::Store(activation) = epilogue {
                     kernel.activation(out, activation);
                 }
             }
@@ -64,9 +64,8 @@ impl LinearWeights<'_> {
 fn fill_rows(epilogue: Epilogue, bias: &[f32], out: &mut [f32]) {
     for row in out.chunks_exact_mut(bias.len()) {
         match epilogue {
-            Epilogue::Add => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
-            Epilogue::None | Epilogue::Activation(_) => row.copy_from_slice(bias),
+            Epilogue::Accumulate => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
+            Epilogue::Store(_) => row.copy_from_slice(bias),
         }
     }
 }
-

@@ -12,9 +12,9 @@ mod tensors;
 pub use sequences::Sequences;
 pub(crate) use tensors::EncoderTensors;
 
-use crate::format::ModelFile;
 use crate::format::header::Config;
-use crate::kernels::{Activation, Epilogue, Kernel};
+use crate::format::{self, ModelFile};
+use crate::kernels::{Activation, Epilogue, Kernel, MatrixMut};
 use attention::AttentionScratch;
 use linear::LinearScratch;
 use tensors::{LayerNormTensors, LayerTensors};
@@ -92,7 +92,7 @@ impl Forward<'_> {
         layer.query_key_value.resolve(self.file).forward(
             self.kernel,
             hidden,
-            Epilogue::None,
+            Epilogue::Store(Activation::Identity),
             &mut scratch.linear,
             &mut scratch.query_key_value[..tokens * 3 * hidden_size],
         );
@@ -107,7 +107,7 @@ impl Forward<'_> {
         layer.attention_output.resolve(self.file).forward(
             self.kernel,
             &scratch.context[..tokens * hidden_size],
-            Epilogue::Add,
+            Epilogue::Accumulate,
             &mut scratch.linear,
             hidden,
         );
@@ -125,13 +125,19 @@ impl Forward<'_> {
         let intermediate = layer.intermediate.resolve(self.file);
         let output = layer.output.resolve(self.file);
         let hidden = &mut scratch.hidden[..tokens * config.hidden_size];
-        let activation = Activation::from(config.hidden_act);
+        let activation = activation(config.hidden_act);
         for block in hidden.chunks_mut(FEED_FORWARD_ROWS * config.hidden_size) {
             let rows = block.len() / config.hidden_size;
             let inner = &mut scratch.inner[..rows * config.intermediate_size];
-            let epilogue = Epilogue::Activation(activation);
+            let epilogue = Epilogue::Store(activation);
             intermediate.forward(self.kernel, block, epilogue, &mut scratch.linear, inner);
-            output.forward(self.kernel, inner, Epilogue::Add, &mut scratch.linear, block);
+            output.forward(
+                self.kernel,
+                inner,
+                Epilogue::Accumulate,
+                &mut scratch.linear,
+                block,
+            );
             self.layer_norm(&layer.output_layer_norm, block);
         }
     }
@@ -139,7 +145,24 @@ impl Forward<'_> {
     fn layer_norm(&self, tensors: &LayerNormTensors, rows: &mut [f32]) {
         let weights = tensors.resolve(self.file);
         let eps = self.file.header().config.layer_norm_eps;
-        self.kernel.layer_norm(rows, weights.weight, weights.bias, eps);
+        let width = weights.weight.len();
+        let rows = MatrixMut::new(rows, rows.len() / width, width, width);
+        self.kernel
+            .layer_norm(rows, weights.weight, weights.bias, eps);
+    }
+}
+
+/// The kernels' name of a configured activation.
+pub(crate) fn activation(activation: format::header::Activation) -> Activation {
+    use format::header::Activation as Configured;
+    match activation {
+        Configured::Gelu => Activation::Gelu,
+        Configured::GeluTanh => Activation::GeluTanh,
+        Configured::Relu => Activation::Relu,
+        Configured::Silu => Activation::Silu,
+        Configured::Tanh => Activation::Tanh,
+        Configured::Sigmoid => Activation::Sigmoid,
+        Configured::Identity => Activation::Identity,
     }
 }
 

@@ -119,7 +119,11 @@ impl EncoderTensors {
                         3 * hidden,
                         hidden,
                     )?,
-                    attention_output: linear(format!("layer.{i}.attention.output"), hidden, hidden)?,
+                    attention_output: linear(
+                        format!("layer.{i}.attention.output"),
+                        hidden,
+                        hidden,
+                    )?,
                     attention_layer_norm: layer_norm(&format!("layer.{i}.attention.LayerNorm"))?,
                     intermediate: linear(format!("layer.{i}.intermediate"), inner, hidden)?,
                     output: linear(format!("layer.{i}.output"), hidden, inner)?,
@@ -176,7 +180,12 @@ impl LinearTensors {
             Precision::Int8 => LinearTensors::Int8 {
                 n,
                 k,
-                weight: part(locator, name, "weight", &[panels, k.div_ceil(64) * 16, 16, 4])?,
+                weight: part(
+                    locator,
+                    name,
+                    "weight",
+                    &[panels, k.div_ceil(64) * 16, 16, 4],
+                )?,
                 scale: part(locator, name, "scale", &[panels * 16])?,
                 column_sum: part(locator, name, "column_sum", &[panels * 16])?,
                 bias: part(locator, name, "bias", &[panels * 16])?,
@@ -203,13 +212,14 @@ impl LinearTensors {
                 input_scale,
             } => LinearWeights::Int8 {
                 packed: PackedLinear::new(
-                    n,
-                    k,
                     file.get(weight),
                     file.get(scale),
                     file.get(column_sum),
                     file.get(bias),
-                ),
+                    n,
+                    k,
+                )
+                .expect("the shapes were checked when the tensors were found"),
                 input_scale: file.get(input_scale),
             },
             LinearTensors::F16 { n, k, weight, bias } => LinearWeights::F16 {

@@ -16,7 +16,8 @@ pub(crate) struct ClassificationHead {
 impl ClassificationHead {
     /// Finds the head's tensors; `None` where the header names no head.
     pub(crate) fn locate(locator: &Locator<'_>) -> Result<Option<ClassificationHead>, FormatError> {
-        let Some(HeadConfig::SequenceClassification { labels, .. }) = &locator.file().header().head else {
+        let Some(HeadConfig::SequenceClassification { labels, .. }) = &locator.file().header().head
+        else {
             return Ok(None);
         };
         let hidden = locator.file().header().config.hidden_size;

@@ -1,5 +1,6 @@
 //! A small dense layer on one vector: pooler, classifier, sentence-transformers' `Dense`.
 
+use crate::encoder;
 use crate::format::{Element, FormatError, Locator, ModelFile, Tensor};
 use crate::kernels::{Activation, Kernel};
 use half::f16;
@@ -47,7 +48,6 @@ impl<T: Element> Dense<T> {
     pub(crate) fn out_features(&self) -> usize {
         self.out_features
     }
-
 }
 
 impl Dense<f16> {
@@ -93,7 +93,7 @@ impl Dense<f16> {
                     &format!("dense.{i}"),
                     [dense.out_features, dense.in_features],
                     dense.bias,
-                    dense.activation.into(),
+                    encoder::activation(dense.activation),
                 )
             })
             .collect()

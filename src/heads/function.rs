@@ -1,7 +1,7 @@
 //! From logits to scores.
 
 use crate::format::header::{HeadConfig, ProblemType};
-use crate::kernels::{Activation, Kernel};
+use crate::kernels::{Activation, Kernel, MatrixMut};
 
 /// What turns a head's logits into the scores that are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,10 @@ impl Function {
     /// Applies the function to the logits of one record, in place.
     pub fn apply(self, kernel: Kernel, scores: &mut [f32]) {
         match self {
-            Function::Softmax => kernel.softmax_rows(scores, scores.len(), 1.0),
+            Function::Softmax => {
+                let labels = scores.len();
+                kernel.softmax_rows(MatrixMut::new(scores, 1, labels, labels), 1.0);
+            }
             Function::Sigmoid => kernel.activation(scores, Activation::Sigmoid),
             Function::None => {}
         }

@@ -8,5 +8,5 @@ mod pooling;
 pub(crate) use classification::ClassificationHead;
 pub(crate) use dense::Dense;
 pub use function::Function;
-pub(crate) use pooling::{normalize, pool};
 pub use pooling::cosine;
+pub(crate) use pooling::{normalize, pool};

@@ -1,121 +1,93 @@
 //! f32 matrix products through `matrixmultiply`, for models whose weights are not quantized.
-#![allow(unsafe_code)] // matrixmultiply's interface takes pointers; sizes are checked right before the call
+//!
+//! Unlike the integer products, their last bits may depend on the CPU.
 
-/// A read-only matrix: element (i, j) is `data[i·strides[0] + j·strides[1]]`.
-#[derive(Debug, Clone, Copy)]
-pub struct Matrix<'a> {
-    data: &'a [f32],
-    strides: [usize; 2],
-}
+use super::{Matrix, MatrixMut};
 
-impl<'a> Matrix<'a> {
-    /// Views `data` with the strides of a row and of a column, in elements.
-    pub fn new(data: &'a [f32], strides: [usize; 2]) -> Matrix<'a> {
-        Matrix { data, strides }
-    }
-}
-
-/// A matrix that is written, with distinct places for distinct elements.
-#[derive(Debug)]
-pub struct MatrixMut<'a> {
-    data: &'a mut [f32],
-    strides: [usize; 2],
-}
-
-impl<'a> MatrixMut<'a> {
-    /// Views `data` with the strides of a row and of a column, in elements.
-    pub fn new(data: &'a mut [f32], strides: [usize; 2]) -> MatrixMut<'a> {
-        MatrixMut { data, strides }
-    }
-}
-
-/// c = alpha·a·b + beta·c, with `a` `[m, k]`, `b` `[k, n]` and `c` `[m, n]`. With `beta` 0, `c` is not read.
+/// c = a·b, with `a` `[m, k]`, `b` `[k, n]` and `c` `[m, n]`.
 ///
 /// # Panics
-/// If a matrix is too short for its shape, or rows of `c` overlap.
-pub fn sgemm(
-    [m, k, n]: [usize; 3],
-    alpha: f32,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    beta: f32,
-    c: MatrixMut<'_>,
-) {
-    check(a.data.len(), [m, k], a.strides);
-    check(b.data.len(), [k, n], b.strides);
-    check(c.data.len(), [m, n], c.strides);
-    assert!(m <= 1 || n <= 1 || (c.strides[1] == 1 && c.strides[0] >= n));
-    let stride = |strides: [usize; 2]| strides.map(|stride| stride as isize);
-    let ([rsa, csa], [rsb, csb], [rsc, csc]) =
-        (stride(a.strides), stride(b.strides), stride(c.strides));
-    // SAFETY: `check` has shown that every element that the shapes and strides reach lies in its slice, and the
-    // elements of `c` are distinct because a row is at least as far from the next as it is long.
+/// If the shapes do not fit each other.
+pub fn product(a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>) {
+    assert_eq!(a.columns(), b.rows(), "product: inner sizes of a and b");
+    assert_eq!(b.columns(), c.columns(), "product: columns of b and c");
+    let strides = [b.stride() as isize, 1];
+    gemm(a, b, strides, 0.0, c);
+}
+
+/// c = c + a·bᵀ, with `a` `[m, k]`, `b` `[n, k]` and `c` `[m, n]`.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn add_product_transposed(a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>) {
+    assert_eq!(a.columns(), b.columns(), "product: inner sizes of a and b");
+    assert_eq!(b.rows(), c.columns(), "product: rows of b and columns of c");
+    let strides = [1, b.stride() as isize];
+    gemm(a, b, strides, 1.0, c);
+}
+
+fn gemm(a: Matrix<'_>, b: Matrix<'_>, [rsb, csb]: [isize; 2], beta: f32, mut c: MatrixMut<'_>) {
+    assert_eq!(a.rows(), c.rows(), "product: rows of a and c");
+    let (m, k, n) = (a.rows(), a.columns(), c.columns());
+    // SAFETY: the views have been checked to hold all their elements when they were made, the shapes fit each other,
+    // and the rows of `c` do not overlap.
     unsafe {
         matrixmultiply::sgemm(
             m,
             k,
             n,
-            alpha,
-            a.data.as_ptr(),
-            rsa,
-            csa,
-            b.data.as_ptr(),
+            1.0,
+            a.as_ptr(),
+            a.stride() as isize,
+            1,
+            b.as_ptr(),
             rsb,
             csb,
             beta,
-            c.data.as_mut_ptr(),
-            rsc,
-            csc,
+            c.as_mut_ptr(),
+            c.stride() as isize,
+            1,
         );
     }
-}
-
-/// Panics unless the last element of a matrix of this shape lies in `length` elements.
-fn check(length: usize, [rows, columns]: [usize; 2], strides: [usize; 2]) {
-    if rows == 0 || columns == 0 {
-        return;
-    }
-    let last = (rows - 1)
-        .checked_mul(strides[0])
-        .zip((columns - 1).checked_mul(strides[1]))
-        .and_then(|(row, column)| row.checked_add(column));
-    assert!(
-        last.is_some_and(|last| last < length && length <= isize::MAX as usize),
-        "[{rows}, {columns}] with strides {strides:?} does not fit {length} elements"
-    );
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const A: [f32; 6] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    const B: [f32; 6] = [1.0, 0.0, 2.0, 0.0, 1.0, 1.0];
+
     #[test]
-    fn multiplies_with_strides_and_adds() {
-        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [2, 3]
-        let b = [1.0, 0.0, 2.0, 0.0, 1.0, 1.0]; // [2, 3], used transposed
+    fn multiplies_rows_by_rows_and_adds() {
         let mut c = [10.0, 20.0, -1.0, 30.0, 40.0];
-        sgemm(
-            [2, 3, 2],
-            2.0,
-            Matrix::new(&a, [3, 1]),
-            Matrix::new(&b, [1, 3]),
-            1.0,
-            MatrixMut::new(&mut c, [3, 1]),
+        add_product_transposed(
+            Matrix::new(&A, 2, 3, 3),
+            Matrix::new(&B, 2, 3, 3),
+            MatrixMut::new(&mut c, 2, 2, 3),
         );
-        assert_eq!(c, [24.0, 30.0, -1.0, 62.0, 62.0]);
+        assert_eq!(c, [17.0, 25.0, -1.0, 46.0, 51.0]);
     }
 
     #[test]
-    #[should_panic(expected = "does not fit")]
-    fn a_short_matrix_is_refused() {
+    fn multiplies_rows_by_columns_and_replaces() {
+        let mut c = [f32::NAN; 4];
+        product(
+            Matrix::new(&A, 2, 3, 3),
+            Matrix::new(&B, 3, 2, 2),
+            MatrixMut::new(&mut c, 2, 2, 2),
+        );
+        assert_eq!(c, [8.0, 3.0, 20.0, 6.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "inner sizes")]
+    fn shapes_that_do_not_fit_are_refused() {
         let mut c = [0.0; 4];
-        sgemm(
-            [2, 2, 2],
-            1.0,
-            Matrix::new(&[0.0; 3], [2, 1]),
-            Matrix::new(&[0.0; 4], [2, 1]),
-            0.0,
-            MatrixMut::new(&mut c, [2, 1]),
+        product(
+            Matrix::new(&A, 2, 3, 3),
+            Matrix::new(&B, 2, 2, 3),
+            MatrixMut::new(&mut c, 2, 2, 2),
         );
     }
 }

@@ -143,11 +143,17 @@ impl Encoder {
         for sequences in batch.records() {
             let start = out.len();
             out.resize(start + head.labels(), 0.0);
-            mean_over_windows(batch, sequences, window, &mut out[start..], |sequence, out| {
-                let first = batch.sequences().range(sequence).start;
-                let row = &hidden[first * hidden_size..][..hidden_size];
-                head.forward(&parts.file, model.kernel(), row, record, out);
-            });
+            mean_over_windows(
+                batch,
+                sequences,
+                window,
+                &mut out[start..],
+                |sequence, out| {
+                    let first = batch.sequences().range(sequence).start;
+                    let row = &hidden[first * hidden_size..][..hidden_size];
+                    head.forward(&parts.file, model.kernel(), row, record, out);
+                },
+            );
         }
         Ok(())
     }
@@ -193,7 +199,10 @@ fn mean_over_windows(
     mean: &mut [f32],
     mut pool: impl FnMut(usize, &mut Vec<f32>),
 ) {
-    let total: usize = sequences.clone().map(|sequence| batch.weight(sequence)).sum();
+    let total: usize = sequences
+        .clone()
+        .map(|sequence| batch.weight(sequence))
+        .sum();
     let alone = sequences.len() == 1;
     for sequence in sequences {
         window.clear();
@@ -212,14 +221,21 @@ fn mean_over_windows(
 /// Refuses what would index outside the model's tables.
 fn check(model: &Model, sequences: &Sequences) -> Result<()> {
     let config = &model.header().config;
-    if let Some(id) = sequences.ids().iter().find(|id| **id as usize >= config.vocab_size) {
+    if let Some(id) = sequences
+        .ids()
+        .iter()
+        .find(|id| **id as usize >= config.vocab_size)
+    {
         return Err(Error::Input(format!(
             "token id {id}, but the model's vocabulary has {} entries",
             config.vocab_size
         )));
     }
     let segments = sequences.type_ids().iter();
-    if let Some(segment) = segments.max().filter(|id| usize::from(**id) >= config.type_vocab_size) {
+    if let Some(segment) = segments
+        .max()
+        .filter(|id| usize::from(**id) >= config.type_vocab_size)
+    {
         return Err(Error::Input(format!(
             "segment id {segment}, but the model has {} segments",
             config.type_vocab_size

@@ -3,10 +3,10 @@
 use crate::encoder::EncoderTensors;
 use crate::error::{Error, Result};
 use crate::format::header::Header;
-use crate::format::{FormatError, ModelFile};
+use crate::format::{FormatError, Locator, ModelFile, Tensor};
 use crate::heads::{ClassificationHead, Dense};
 use crate::kernels::Kernel;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{self, BoundTokenizer, Tokenizer, Vocabulary};
 use half::f16;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,16 @@ pub(super) struct Parts {
     pub(super) tensors: EncoderTensors,
     pub(super) dense: Vec<Dense<f16>>,
     pub(super) classification: Option<ClassificationHead>,
-    pub(super) tokenizer: Tokenizer,
+    tokenizer: Tokenizer,
+    vocabulary: VocabularyTensors,
+}
+
+/// See [`Vocabulary`].
+#[derive(Debug)]
+struct VocabularyTensors {
+    trie: Tensor<u32>,
+    token_starts: Tensor<u32>,
+    token_text: Tensor<u8>,
 }
 
 impl Model {
@@ -64,7 +73,8 @@ impl Model {
         return Model::new(ModelFile::from_static("<embedded model>", &EMBEDDED.0)?);
         #[cfg(not(feature = "default-model"))]
         Err(Error::Model(
-            "this program carries no model: name a .bertlet file with -m FILE or in BERTLET_MODEL".to_owned(),
+            "this program carries no model: name a .bertlet file with -m FILE or in BERTLET_MODEL"
+                .to_owned(),
         ))
     }
 
@@ -110,8 +120,15 @@ impl Model {
     }
 
     /// The tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.parts.tokenizer
+    pub fn tokenizer(&self) -> BoundTokenizer<'_> {
+        let Parts {
+            file,
+            tokenizer,
+            vocabulary,
+            ..
+        } = &*self.parts;
+        let vocabulary = vocabulary.resolve(file);
+        tokenizer.with(vocabulary.expect("the lengths were checked when the model was opened"))
     }
 
     /// Reads the whole file and checks every tensor; see [`ModelFile::verify`].
@@ -134,20 +151,58 @@ impl Parts {
             let tensors = EncoderTensors::locate(&locator)?;
             let dense = Dense::locate_all(&locator)?;
             let classification = ClassificationHead::locate(&locator)?;
-            let tokenizer = Tokenizer::locate(&locator)?;
+            let vocabulary = VocabularyTensors::locate(&locator)?;
+            let tokenizer = vocabulary
+                .resolve(&file)
+                .and_then(|vocabulary| Tokenizer::new(&file.header().tokenizer, vocabulary))
+                .map_err(|error| FormatError::Tokenizer {
+                    message: error.to_string(),
+                })?;
             locator.finish()?;
-            Ok((tensors, dense, classification, tokenizer))
+            check_ids(&file, &tokenizer)?;
+            Ok((tensors, dense, classification, tokenizer, vocabulary))
         })();
         match located {
-            Ok((tensors, dense, classification, tokenizer)) => Ok(Parts {
+            Ok((tensors, dense, classification, tokenizer, vocabulary)) => Ok(Parts {
                 file,
                 tensors,
                 dense,
                 classification,
                 tokenizer,
+                vocabulary,
             }),
             Err(error) => Err((file, error)),
         }
     }
 }
 
+impl VocabularyTensors {
+    fn locate(locator: &Locator<'_>) -> Result<VocabularyTensors, FormatError> {
+        Ok(VocabularyTensors {
+            trie: locator.vector(tokenizer::TRIE)?,
+            token_starts: locator.vector(tokenizer::TOKEN_STARTS)?,
+            token_text: locator.vector(tokenizer::TOKEN_TEXT)?,
+        })
+    }
+
+    fn resolve<'a>(&self, file: &'a ModelFile) -> Result<Vocabulary<'a>> {
+        Vocabulary::new(
+            file.get(self.trie),
+            file.get(self.token_starts),
+            file.get(self.token_text),
+        )
+    }
+}
+
+/// Every id that the tokenizer can give has a row in the word embedding.
+fn check_ids(file: &ModelFile, tokenizer: &Tokenizer) -> Result<(), FormatError> {
+    let rows = file.header().config.vocab_size;
+    if tokenizer.id_bound() <= rows {
+        return Ok(());
+    }
+    Err(FormatError::Config {
+        field: "vocab_size",
+        found: rows.to_string(),
+        expected: format!("at least {}, the tokenizer's ids", tokenizer.id_bound()),
+    })
+}

@@ -115,7 +115,11 @@ impl Workers {
         });
         let mut all = Vec::new();
         for result in results {
-            all.extend(result.into_inner().unwrap_or_else(PoisonError::into_inner)?);
+            all.extend(
+                result
+                    .into_inner()
+                    .unwrap_or_else(PoisonError::into_inner)?,
+            );
         }
         Ok(all)
     }
