@@ -1,5 +1,4 @@
-//! Golden checkpoints on their way through the converter: what the tests of this folder share.
-//! `tests/golden/README.md` describes the data.
+//! Golden checkpoints on their way through the converter.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,6 +6,15 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Checkpoints that have their own reference.
+pub const MODELS: [&str; 5] = [
+    "classifier",
+    "odd-shapes",
+    "wide-head",
+    "plain-cased",
+    "sentence",
+];
 
 /// Both precisions, by the names of the converter's option.
 pub const PRECISIONS: [&str; 2] = ["f16", "int8"];

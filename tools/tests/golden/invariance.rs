@@ -1,22 +1,12 @@
 //! Same model, same text, same bytes: an int8 model's results do not depend on the kernel, the number of threads, or
 //! what else is in the batch and in which order.
 
-mod support;
-
+use crate::support::{Checkpoint, Golden, Input, MODELS};
 use bertlet::kernels::Kernel;
 use bertlet::{
     Batch, Classifier, ClassifierOptions, Embedder, EmbedderOptions, EmbeddingOptions, Encoder,
     Model, Text,
 };
-use support::{Checkpoint, Golden, Input};
-
-const MODELS: [&str; 5] = [
-    "classifier",
-    "odd-shapes",
-    "wide-head",
-    "plain-cased",
-    "sentence",
-];
 
 /// An int8 model on a kernel, and the inputs of its reference.
 fn model(name: &str, test: &str) -> (Model, Vec<Input>) {

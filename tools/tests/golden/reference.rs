@@ -1,24 +1,13 @@
-//! Converter and runtime together against pinned transformers and sentence-transformers, on tiny checkpoints: tokens
+//! Against pinned transformers and sentence-transformers, on tiny checkpoints: tokens
 //! exact; hidden states after each layer, logits, scores and sentence vectors within what arithmetic alone explains.
 
-mod support;
-
+use crate::support::{Checkpoint, Golden, MODELS, PRECISIONS, largest_difference};
 use bertlet::tokenizer::Tokens;
 use bertlet::{
     Batch, Classifier, Embedder, EmbedderOptions, Encoder, Model, Text, TextEncoder, TextOptions,
 };
 use serde_json::json;
 use std::path::Path;
-use support::{Checkpoint, Golden, largest_difference};
-
-/// Checkpoints that have their own reference.
-const MODELS: [&str; 5] = [
-    "classifier",
-    "odd-shapes",
-    "wide-head",
-    "plain-cased",
-    "sentence",
-];
 
 /// Those with a classification head.
 const CLASSIFIERS: [&str; 3] = ["classifier", "odd-shapes", "wide-head"];
@@ -282,7 +271,7 @@ fn another_epsilon_is_seen_at_every_stage() {
 
 #[test]
 fn every_form_of_a_checkpoint_gives_the_same_file() {
-    for precision in support::PRECISIONS {
+    for precision in PRECISIONS {
         let expected =
             std::fs::read(Checkpoint::copy("classifier", "forms").convert(precision)).unwrap();
         type Change = fn(Checkpoint) -> Checkpoint;
@@ -317,8 +306,8 @@ fn shared_effect(name: &str, key: &str, other: serde_json::Value) -> Vec<f64> {
         hidden_states(&open(&checkpoint.convert(precision)), &batch)
     };
     let test = format!("effect-{key}");
-    let [f16, int8] = support::PRECISIONS
-        .map(|precision| [false, true].map(|change| stages(precision, &test, change)));
+    let [f16, int8] =
+        PRECISIONS.map(|precision| [false, true].map(|change| stages(precision, &test, change)));
     let effect = |[before, after]: &[Vec<Vec<f32>>; 2], stage: usize| -> Vec<f64> {
         let pairs = before[stage].iter().zip(&after[stage]);
         pairs
