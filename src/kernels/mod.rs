@@ -14,6 +14,8 @@ mod matrix;
 mod product;
 mod rows;
 mod table;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
