@@ -151,6 +151,7 @@ impl Lanes for Generic {
 
 impl Product for Generic {
     type Lanes = Self;
+    type State = ();
     const MR: usize = 4;
     const NR: usize = 1;
 
@@ -160,7 +161,7 @@ impl Product for Generic {
     }
 
     #[inline(always)]
-    fn multiply(self, tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
         for panel in 0..tile.panels {
             let weights = tile.panel(panel);
             for row in 0..tile.rows {

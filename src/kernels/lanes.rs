@@ -46,7 +46,7 @@ pub(crate) trait Lanes: Copy {
     fn load_int(self, from: &[i32; LANES]) -> Self::I;
     /// x·2ⁿ by adding to the exponent bits: x and the result must be normal numbers.
     fn scale_by_power(self, x: Self::F, n: Self::I) -> Self::F;
-    /// The low byte of each lane.
+    /// Lanes within 0…255 as bytes.
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]);
 
     fn load_i8(self, from: &[i8; LANES]) -> Self::F;

@@ -16,6 +16,8 @@ mod rows;
 pub mod sgemm;
 mod table;
 mod vector;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

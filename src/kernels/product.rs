@@ -11,6 +11,8 @@ use std::ops::Range;
 pub(crate) trait Product: Copy {
     /// The vector half of the kernel.
     type Lanes: Lanes;
+    /// What lasts from tile to tile of one product, and is dropped at its end.
+    type State: Default;
     /// Rows of a full tile.
     const MR: usize;
     /// Panels of sixteen columns in a full tile.
@@ -19,7 +21,7 @@ pub(crate) trait Product: Copy {
     fn lanes(self) -> Self::Lanes;
 
     /// Sets `accumulators[(panel·MR + row)·16 + column]` to Σ u·w over the tile, exactly.
-    fn multiply(self, tile: Tile<'_>, accumulators: &mut [i32]);
+    fn multiply(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]);
 }
 
 /// Up to `MR` rows of bytes against up to `NR` panels of weights.
@@ -260,6 +262,7 @@ fn run<P: Product, E: Finish>(
     let tiles = rows.div_ceil(P::MR);
     let height = rows.div_ceil(tiles);
     let mut accumulators = Accumulators([0; MAX_TILE]);
+    let mut state = P::State::default();
     for first_panel in (0..w.n.div_ceil(LANES)).step_by(P::NR) {
         let panels = P::NR.min(w.n.div_ceil(LANES) - first_panel);
         for first_row in (0..rows).step_by(height) {
@@ -271,7 +274,7 @@ fn run<P: Product, E: Finish>(
                 panels,
                 depth,
             };
-            product.multiply(tile, &mut accumulators.0);
+            product.multiply(&mut state, tile, &mut accumulators.0);
             for panel in 0..panels {
                 let tile = &accumulators.0[panel * P::MR * LANES..][..tile_rows * LANES];
                 let place = (first_row, (first_panel + panel) * LANES);

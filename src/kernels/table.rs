@@ -76,10 +76,31 @@ macro_rules! table {
 pub(crate) static ALL: &[Table] = &[
     #[cfg(target_arch = "x86_64")]
     table!(
+        "amx",
+        super::x86_64::amx::Amx::assume,
+        super::x86_64::amx::supported,
+        features "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c"
+    ),
+    #[cfg(target_arch = "x86_64")]
+    table!(
         "avx512-vnni",
         super::x86_64::avx512_vnni::Avx512Vnni::assume,
         super::x86_64::avx512_vnni::supported,
         features "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c"
+    ),
+    #[cfg(target_arch = "x86_64")]
+    table!(
+        "avx-vnni",
+        super::x86_64::avx_vnni::AvxVnni::assume,
+        super::x86_64::avx_vnni::supported,
+        features "avx2,fma,f16c,avxvnni"
+    ),
+    #[cfg(target_arch = "x86_64")]
+    table!(
+        "avx2",
+        super::x86_64::avx2::Avx2::assume,
+        super::x86_64::avx2::supported,
+        features "avx2,fma,f16c"
     ),
     table!(
         "generic",

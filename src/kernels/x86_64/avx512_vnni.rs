@@ -24,11 +24,13 @@ pub(crate) fn supported() -> bool {
 
 /// 12 rows × 2 panels: 24 accumulators, 2 weights and a broadcast in 32 registers.
 const MR: usize = 12;
+const NR: usize = 2;
 
 impl Product for Avx512Vnni {
     type Lanes = Avx512;
+    type State = ();
     const MR: usize = MR;
-    const NR: usize = 2;
+    const NR: usize = NR;
 
     #[inline(always)]
     fn lanes(self) -> Avx512 {
@@ -37,34 +39,47 @@ impl Product for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn multiply(self, tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
-        unsafe { multiply(tile, accumulators) }
+        unsafe { multiply::<MR>(tile, accumulators) }
     }
 }
 
+/// The product of a tile of at most `MR` rows and two panels, into accumulators with `STRIDE` rows a panel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn multiply(tile: Tile<'_>, accumulators: &mut [i32]) {
-    tile.check(accumulators, MR);
-    macro_rules! heights {
-        ($($rows:literal)*) => {
-            match (tile.panels, tile.rows) {
-                // SAFETY: `check` passed.
-                $((2, $rows) => unsafe { rows::<$rows, 2>(tile, accumulators) },)*
-                // SAFETY: `check` passed.
-                $((1, $rows) => unsafe { rows::<$rows, 1>(tile, accumulators) },)*
-                shape => unreachable!("no tile of {shape:?} panels and rows"),
-            }
+pub(super) fn multiply<const STRIDE: usize>(tile: Tile<'_>, accumulators: &mut [i32]) {
+    tile.check(accumulators, STRIDE);
+    for first in (0..tile.panels).step_by(NR) {
+        let size = tile.depth * 64 * LANES;
+        let pair = Tile {
+            weights: &tile.weights[first * size..],
+            panels: NR.min(tile.panels - first),
+            ..tile
         };
+        let accumulators = &mut accumulators[first * STRIDE * LANES..];
+        macro_rules! heights {
+            ($($rows:literal)*) => {
+                match (pair.panels, pair.rows) {
+                    // SAFETY: `check` passed.
+                    $((2, $rows) => unsafe { rows::<$rows, 2, STRIDE>(pair, accumulators) },)*
+                    // SAFETY: `check` passed.
+                    $((1, $rows) => unsafe { rows::<$rows, 1, STRIDE>(pair, accumulators) },)*
+                    shape => unreachable!("no tile of {shape:?} panels and rows"),
+                }
+            };
+        }
+        heights!(1 2 3 4 5 6 7 8 9 10 11 12)
     }
-    heights!(1 2 3 4 5 6 7 8 9 10 11 12)
 }
 
 /// # Safety
 /// The tile has `R` rows and `P` panels and passed its check.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn rows<const R: usize, const P: usize>(tile: Tile<'_>, accumulators: &mut [i32]) {
+unsafe fn rows<const R: usize, const P: usize, const STRIDE: usize>(
+    tile: Tile<'_>,
+    accumulators: &mut [i32],
+) {
     let a: *const i32 = tile.rows_of_blocks.as_ptr().cast();
     let w = tile.weights.as_ptr();
     let row = tile.depth * 16;
@@ -86,10 +101,13 @@ unsafe fn rows<const R: usize, const P: usize>(tile: Tile<'_>, accumulators: &mu
     }
     for (r, sums) in sums.iter().enumerate() {
         for (p, sum) in sums.iter().enumerate() {
-            // SAFETY: `check` saw MR·16 accumulators for each panel.
+            // SAFETY: `check` saw STRIDE·16 accumulators for each panel.
             unsafe {
                 _mm512_storeu_si512(
-                    accumulators.as_mut_ptr().add((p * MR + r) * LANES).cast(),
+                    accumulators
+                        .as_mut_ptr()
+                        .add((p * STRIDE + r) * LANES)
+                        .cast(),
                     *sum,
                 )
             };

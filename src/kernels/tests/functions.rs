@@ -1,0 +1,168 @@
+//! Elementary functions: the same bits from every kernel, and within the errors that their documentation states.
+
+use super::*;
+
+pub(super) const ALL: [Activation; 7] = [
+    Activation::Identity,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Relu,
+    Activation::Silu,
+    Activation::Tanh,
+    Activation::Sigmoid,
+];
+
+/// Every 997th of all 2³² bit patterns (a prime, so that all low bits occur), or all of them if asked.
+fn patterns() -> impl Iterator<Item = Vec<f32>> {
+    let step = if std::env::var_os("BERTLET_EXHAUSTIVE").is_some() {
+        1
+    } else {
+        997
+    };
+    let mut all = (0..=u32::MAX).step_by(step).map(f32::from_bits);
+    std::iter::from_fn(move || {
+        let chunk: Vec<f32> = all.by_ref().take(1 << 16).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+#[test]
+fn every_kernel_gives_the_same_bits() {
+    for chunk in patterns() {
+        for activation in ALL {
+            let mut expected = chunk.clone();
+            generic().activation(&mut expected, activation);
+            for kernel in Kernel::available() {
+                let mut found = chunk.clone();
+                kernel.activation(&mut found, activation);
+                if bits(&found) != bits(&expected) {
+                    let i = (0..chunk.len())
+                        .find(|&i| bits(&found[i..=i]) != bits(&expected[i..=i]))
+                        .expect("one differs");
+                    panic!(
+                        "{kernel:?}, {activation:?}({}): {} for {}",
+                        chunk[i], found[i], expected[i]
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// erf by its series, or by the continued fraction of its complement: double precision, independent of the product code.
+fn upper_tail(x: f64) -> f64 {
+    // Q(x) = 1 − Φ(x) for x ≥ 0.
+    let t = x / std::f64::consts::SQRT_2;
+    if t < 2.5 {
+        let (mut term, mut sum, mut n) = (t, t, 0.0);
+        while term.abs() > 1e-18 {
+            n += 1.0;
+            term *= -t * t / n;
+            sum += term / (2.0 * n + 1.0);
+        }
+        0.5 - sum / std::f64::consts::PI.sqrt()
+    } else {
+        let mut fraction = 0.0;
+        for n in (1..=120).rev() {
+            fraction = f64::from(n) / 2.0 / (t + fraction);
+        }
+        (-t * t).exp() / (t + fraction) / std::f64::consts::PI.sqrt() / 2.0
+    }
+}
+
+fn exact(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::Gelu => {
+            x * if x < 0.0 {
+                upper_tail(-x)
+            } else {
+                1.0 - upper_tail(x)
+            }
+        }
+        Activation::GeluTanh => {
+            0.5 * x
+                * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
+        Activation::Relu => x.max(0.0),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+    }
+}
+
+#[test]
+fn errors_are_as_documented() {
+    // Largest error, divided by max(1, |x|).
+    let bounds = [
+        (Activation::Identity, 0.0),
+        (Activation::Gelu, 3.4e-7),
+        (Activation::GeluTanh, 2.6e-7),
+        (Activation::Relu, 0.0),
+        (Activation::Silu, 1.2e-7),
+        (Activation::Tanh, 1.2e-7),
+        (Activation::Sigmoid, 1.2e-7),
+    ];
+    for (activation, bound) in bounds {
+        let mut worst = (0.0, 0.0);
+        let mut check = |x: &[f32]| {
+            let mut y = x.to_vec();
+            Kernel::detect().activation(&mut y, activation);
+            for (&x, &y) in x.iter().zip(&y) {
+                let error = (f64::from(y) - exact(activation, x.into())).abs()
+                    / f64::from(x).abs().max(1.0);
+                if error > worst.0 {
+                    worst = (error, x);
+                }
+            }
+        };
+        for chunk in patterns() {
+            let chunk: Vec<f32> = chunk.into_iter().filter(|x| x.abs() < 1e30).collect();
+            check(&chunk);
+        }
+        // Most bit patterns are far from where the functions bend.
+        let dense: Vec<f32> = (-400_000..=400_000).map(|i| i as f32 * 2.6e-5).collect();
+        check(&dense);
+        println!("{activation:?}: {:e} at {}", worst.0, worst.1);
+        assert!(
+            worst.0 <= bound,
+            "{activation:?}: {:e} at {}",
+            worst.0,
+            worst.1
+        );
+    }
+}
+
+#[test]
+fn the_two_forms_of_gelu_are_told_apart() {
+    let (mut erf, mut tanh) = ([-2.0f32, 2.0], [-2.0f32, 2.0]);
+    Kernel::detect().activation(&mut erf, Activation::Gelu);
+    Kernel::detect().activation(&mut tanh, Activation::GeluTanh);
+    assert!(
+        erf.iter().zip(&tanh).all(|(a, b)| (a - b).abs() > 5e-5),
+        "{erf:?} {tanh:?}"
+    );
+}
+
+#[test]
+fn the_exponential_is_within_its_error() {
+    // Over the whole range, through softmax: its first element is e⁰ = 1 and its sum is known.
+    let lanes = crate::kernels::generic::Generic;
+    let mut worst = 0.0f64;
+    for i in 0..=1_750_000 {
+        let x = -87.0 + i as f32 * 1e-4;
+        if x > 88.0 {
+            break;
+        }
+        let y = crate::kernels::math::exp(lanes, [x; 16])[0];
+        worst = worst.max((f64::from(y) / f64::from(x).exp() - 1.0).abs());
+    }
+    println!("exp: {worst:e}");
+    assert!(worst <= 1.2e-7, "{worst:e}");
+    let exp = |x: f32| crate::kernels::math::exp(lanes, [x; 16])[0];
+    assert_eq!(
+        (exp(0.0), exp(-0.0), exp(f32::NEG_INFINITY), exp(-1e9)),
+        (1.0, 1.0, 0.0, 0.0)
+    );
+    assert!(exp(f32::INFINITY).is_finite() && exp(f32::NAN).is_nan());
+}

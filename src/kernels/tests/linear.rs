@@ -1,0 +1,284 @@
+//! Integer products and what follows them.
+
+use super::*;
+
+fn run(kernel: Kernel, a: &QuantizedRows, layer: &Layer, epilogue: Epilogue) -> Vec<f32> {
+    let rows = a.view().rows();
+    let mut out: Vec<f32> = (0..rows * layer.n).map(|i| i as f32 * 0.01).collect();
+    kernel.linear(
+        a.view(),
+        layer.packed(),
+        epilogue,
+        MatrixMut::new(&mut out, rows, layer.n, layer.n),
+    );
+    out
+}
+
+/// The definition, term by term.
+fn define(a: &QuantizedRows, layer: &Layer) -> Vec<f32> {
+    let a = a.view();
+    let mut out = Vec::new();
+    for row in 0..a.rows() {
+        let u: Vec<u8> = a.row(row).collect();
+        let range = a.ranges()[row];
+        for n in 0..layer.n {
+            let weights = &layer.weights[n * layer.k..][..layer.k];
+            let acc: i64 = u
+                .iter()
+                .zip(weights)
+                .map(|(&u, &w)| i64::from(u) * i64::from(w))
+                .sum();
+            let offset = range
+                .low
+                .mul_add(layer.scale[n] * layer.column_sum[n] as f32, layer.bias[n]);
+            out.push((acc as f32).mul_add(range.scale * layer.scale[n], offset));
+        }
+    }
+    out
+}
+
+#[test]
+fn products_equal_the_definition_on_all_edge_sizes() {
+    let random = &mut Random(1);
+    let rows = [
+        0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 25, 31, 32, 33, 47, 65,
+    ];
+    for (n, k) in [
+        (1, 1),
+        (15, 3),
+        (16, 4),
+        (17, 63),
+        (31, 64),
+        (32, 65),
+        (33, 128),
+        (64, 100),
+        (65, 448),
+        (80, 516),
+        (129, 26),
+    ] {
+        let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+        for rows in rows {
+            let x = random.floats(rows * k, 3.0);
+            let a = quantized(generic(), &x, rows, k);
+            let expected = define(&a, &layer);
+            for_each_kernel(|kernel| {
+                let found = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
+                assert_eq!(
+                    bits(&found),
+                    bits(&expected),
+                    "{kernel:?}, {rows} × {k} × {n}"
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn extremes_neither_saturate_nor_overflow() {
+    let random = &mut Random(2);
+    for weight in [127i8, -127, -128] {
+        let (rows, n, k) = (33, 40, 1536);
+        let layer = Layer::new(n, k, random, |_| weight);
+        // One low value makes the others 255.
+        let mut x = vec![1.0; rows * k];
+        x.iter_mut().step_by(k).for_each(|x| *x = -1.0);
+        let a = quantized(generic(), &x, rows, k);
+        assert_eq!(a.view().row(1).filter(|&u| u == 255).count(), k - 1);
+        let expected = define(&a, &layer);
+        for_each_kernel(|kernel| {
+            let found = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
+            assert_eq!(
+                bits(&found),
+                bits(&expected),
+                "{kernel:?}, weights {weight}"
+            );
+        });
+    }
+}
+
+#[test]
+fn the_deepest_row_fits() {
+    let layer = Layer::new(1, MAX_K, &mut Random(3), |_| -128);
+    let mut x = vec![1.0; MAX_K];
+    x[0] = 0.0;
+    let a = quantized(generic(), &x, 1, MAX_K);
+    let expected = define(&a, &layer);
+    for_each_kernel(|kernel| {
+        assert_eq!(
+            run(kernel, &a, &layer, Epilogue::Store(Activation::Identity)),
+            expected,
+            "{kernel:?}"
+        );
+    });
+    let layer = layer.packed();
+    assert!(PackedLinear::new(&[], &[], &[], &[], 0, MAX_K + 1).is_err());
+    assert_eq!((layer.n(), layer.k()), (1, MAX_K));
+}
+
+#[test]
+fn constant_rows_keep_their_value_and_others_theirs() {
+    let random = &mut Random(4);
+    let (rows, n, k) = (5, 20, 70);
+    let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+    let mut x = random.floats(rows * k, 1.0);
+    x[..k].fill(0.0);
+    x[k..2 * k].fill(-2.5);
+    x[2 * k + 5] = f32::NAN;
+    x[3 * k + 69] = f32::NEG_INFINITY;
+    let a = quantized(generic(), &x, rows, k);
+    let expected = define(&a, &layer);
+    assert_eq!(&expected[..n], &layer.bias[..n]);
+    assert!(
+        (expected[n] - (layer.bias[0] - 2.5 * layer.scale[0] * layer.column_sum[0] as f32)).abs()
+            < 1e-4
+    );
+    assert!(expected[2 * n..4 * n].iter().all(|y| y.is_nan()));
+    assert!(expected[4 * n..].iter().all(|y| y.is_finite()));
+    for_each_kernel(|kernel| {
+        let a = quantized(kernel, &x, rows, k);
+        let found = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
+        assert_eq!(bits(&found), bits(&expected), "{kernel:?}");
+    });
+}
+
+#[test]
+fn epilogues_are_the_functions_applied_afterwards() {
+    let random = &mut Random(5);
+    let (rows, n, k) = (19, 37, 96);
+    let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+    let x = random.floats(rows * k, 2.0);
+    for_each_kernel(|kernel| {
+        let a = quantized(kernel, &x, rows, k);
+        let plain = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
+        for activation in super::functions::ALL {
+            let mut expected = plain.clone();
+            kernel.activation(&mut expected, activation);
+            let found = run(kernel, &a, &layer, Epilogue::Store(activation));
+            assert_eq!(bits(&found), bits(&expected), "{kernel:?}, {activation:?}");
+        }
+        let expected: Vec<f32> = plain
+            .iter()
+            .enumerate()
+            .map(|(i, y)| i as f32 * 0.01 + y)
+            .collect();
+        let found = run(kernel, &a, &layer, Epilogue::Accumulate);
+        assert_eq!(bits(&found), bits(&expected), "{kernel:?}");
+    });
+}
+
+#[test]
+fn parts_computed_apart_equal_the_whole() {
+    let random = &mut Random(6);
+    let (rows, n, k) = (41, 75, 130);
+    let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+    let x = random.floats(rows * k, 2.0);
+    for_each_kernel(|kernel| {
+        let a = quantized(kernel, &x, rows, k);
+        let whole = run(kernel, &a, &layer, Epilogue::Store(Activation::Gelu));
+        for (row, column) in [(0, 0), (1, 16), (17, 48), (40, 64), (41, 75)] {
+            // A stride wider than the rows: what lies between must stay.
+            let stride = n + 3;
+            let mut out = vec![9.0; rows * stride];
+            let (top, bottom) = MatrixMut::new(&mut out, rows, n, stride).split_rows(row);
+            for (part, rows) in [(top, 0..row), (bottom, row..rows)] {
+                let (left, right) = part.split_columns(column);
+                for (part, columns) in [(left, 0..column), (right, column..n)] {
+                    let (a, w) = (
+                        a.view().row_range(rows.clone()),
+                        layer.packed().columns(columns),
+                    );
+                    kernel.linear(a, w, Epilogue::Store(Activation::Gelu), part);
+                }
+            }
+            for (row, out) in out.chunks(stride).enumerate() {
+                assert_eq!(
+                    bits(&out[..n]),
+                    bits(&whole[row * n..][..n]),
+                    "{kernel:?}, row {row}"
+                );
+                assert_eq!(out[n..], [9.0; 3], "{kernel:?}, row {row}");
+            }
+        }
+    });
+}
+
+#[test]
+fn linear_quantize_equals_its_two_halves() {
+    let random = &mut Random(7);
+    let (n, k) = (100, 72);
+    let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+    let input_scale: Vec<f32> = (0..n).map(|_| 0.5 + random.unit().abs()).collect();
+    for rows in [0, 1, 63, 64, 65, 130] {
+        let x = random.floats(rows * k, 2.0);
+        for_each_kernel(|kernel| {
+            let a = quantized(kernel, &x, rows, k);
+            let y = run(kernel, &a, &layer, Epilogue::Store(Activation::Gelu));
+            let [mut expected, mut found] = [QuantizedRows::new(), QuantizedRows::new()];
+            expected.resize(rows, n);
+            found.resize(rows, n);
+            kernel.quantize_rows(
+                Matrix::new(&y, rows, n, n),
+                Some(&input_scale),
+                expected.view_mut(),
+            );
+            kernel.linear_quantize(
+                a.view(),
+                layer.packed(),
+                Activation::Gelu,
+                Some(&input_scale),
+                found.view_mut(),
+                &mut Vec::new(),
+            );
+            assert_eq!(
+                found.view().ranges(),
+                expected.view().ranges(),
+                "{kernel:?}, {rows} rows"
+            );
+            for row in 0..rows {
+                assert!(
+                    found.view().row(row).eq(expected.view().row(row)),
+                    "{kernel:?}, row {row} of {rows}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn wrong_lengths_are_named() {
+    let layer = Layer::new(20, 70, &mut Random(8), |_| 1);
+    let error = PackedLinear::new(
+        &layer.panels,
+        &layer.scale,
+        &layer.column_sum,
+        &layer.bias[1..],
+        20,
+        70,
+    )
+    .err();
+    assert_eq!(
+        error,
+        Some(ShapeError {
+            part: "bias",
+            found: 31,
+            expected: 32
+        })
+    );
+    let error = PackedLinear::new(
+        &layer.panels[1..],
+        &layer.scale,
+        &layer.column_sum,
+        &layer.bias,
+        20,
+        70,
+    )
+    .err();
+    assert_eq!(
+        error,
+        Some(ShapeError {
+            part: "weight",
+            found: 4095,
+            expected: 4096
+        })
+    );
+}

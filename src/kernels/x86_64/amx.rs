@@ -1,0 +1,278 @@
+//! Integer products by AMX tiles: 16 rows × 64 bytes against a panel's 16 × 64 weights, which are a tile as they lie in
+//! the file. Stable Rust has no intrinsics for it, hence `asm!`.
+
+use super::avx512::Avx512;
+use super::avx512_vnni;
+use crate::kernels::lanes::LANES;
+use crate::kernels::product::{Product, Tile};
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid, __cpuid_count};
+use std::sync::OnceLock;
+
+/// Proof of AMX tiles with 8-bit products, of the operating system's permission to use them, and of AVX-512 with VNNI.
+#[derive(Clone, Copy)]
+pub(crate) struct Amx(());
+
+impl Amx {
+    /// # Safety
+    /// [`supported`] says so.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        Amx(())
+    }
+}
+
+/// Whether the CPU has the instructions and the operating system lets this process use them: Linux wants to be asked
+/// once, for all threads.
+pub(crate) fn supported() -> bool {
+    static SUPPORTED: OnceLock<bool> = OnceLock::new();
+    *SUPPORTED.get_or_init(|| avx512_vnni::supported() && cpu_has_tiles() && permitted())
+}
+
+fn cpu_has_tiles() -> bool {
+    const OSXSAVE: u32 = 1 << 27;
+    const AMX_TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
+    const TILE_STATE: u32 = 1 << 17 | 1 << 18;
+    let found = __cpuid(0).eax >= 7
+        && __cpuid(1).ecx & OSXSAVE != 0
+        && __cpuid_count(7, 0).edx & AMX_TILE_AND_INT8 == AMX_TILE_AND_INT8;
+    if !found {
+        return false;
+    }
+    let saved: u32;
+    // SAFETY: OSXSAVE says that XGETBV exists; it reads which state the operating system saves.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") saved, out("edx") _, options(nomem, nostack, preserves_flags))
+    };
+    saved & TILE_STATE == TILE_STATE
+}
+
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let result: i64;
+    // SAFETY: the system call takes two numbers and touches no memory of ours; `syscall` overwrites rcx and r11.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
+/// 2 × 2 tiles of 16 rows × 16 columns: 4 of the 8 tile registers are accumulators, 2 hold rows, 2 weights.
+const MR: usize = 32;
+/// Up to 16 rows, 1 × 4 tiles: as many accumulators, for a product must wait for the one before it on the same tile.
+const NR: usize = 4;
+/// Fewer rows than this go through AVX-512 VNNI: a tile takes as long for one row as for sixteen.
+const MIN_ROWS: usize = 4;
+
+/// Which tile shapes this thread's registers have.
+#[derive(Default)]
+pub(crate) struct Configured {
+    rows: usize,
+}
+
+impl Drop for Configured {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.rows > 0 {
+            // SAFETY: something configured the tiles, so the instruction exists. Released tiles cost no time when the
+            // operating system switches threads.
+            unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
+        }
+    }
+}
+
+/// The operand of `ldtilecfg`, palette 1.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Configured {
+    #[inline(always)]
+    fn shape(&mut self, rows: usize) {
+        if self.rows == rows {
+            return;
+        }
+        self.rows = rows;
+        let first = rows.min(16) as u8;
+        // Without a second block of rows its tiles are not used; no tile may have zero rows.
+        let second = if rows > 16 { (rows - 16) as u8 } else { first };
+        let mut configuration = Configuration {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: [0; 16],
+            rows: [0; 16],
+        };
+        configuration.row_bytes[..8].fill(64);
+        let shapes = [first, first, second, second, first, second, 16, 16];
+        configuration.rows[..8].copy_from_slice(&shapes);
+        if rows <= 16 {
+            // One tile of rows (4), four accumulators (0 to 3), three of weights (5 to 7).
+            configuration.rows[5] = 16;
+        }
+        // SAFETY: `Amx` proves the instruction; the operand is 64 bytes of a valid configuration.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &configuration, options(readonly, nostack, preserves_flags))
+        };
+    }
+}
+
+impl Product for Amx {
+    type Lanes = Avx512;
+    type State = Configured;
+    const MR: usize = MR;
+    const NR: usize = NR;
+
+    #[inline(always)]
+    fn lanes(self) -> Avx512 {
+        // SAFETY: `self` proves more.
+        unsafe { Avx512::assume() }
+    }
+
+    #[inline(always)]
+    fn multiply(self, state: &mut Configured, tile: Tile<'_>, accumulators: &mut [i32]) {
+        tile.check(accumulators, MR);
+        if tile.rows < MIN_ROWS {
+            // SAFETY: `self` proves VNNI too.
+            return unsafe { avx512_vnni::multiply::<MR>(tile, accumulators) };
+        }
+        state.shape(tile.rows);
+        // SAFETY: the tile passed its check and the registers have its shape.
+        unsafe {
+            if tile.rows > 16 {
+                tall(tile, accumulators);
+            } else {
+                low(tile, accumulators);
+            }
+        }
+    }
+}
+
+/// Pointers to four panels; a panel that the tile lacks repeats its last one, and its result lands in accumulators that
+/// nobody reads.
+#[inline(always)]
+fn panels(tile: &Tile<'_>) -> [*const i8; 4] {
+    std::array::from_fn(|panel| tile.panel(panel.min(tile.panels - 1)).as_ptr())
+}
+
+/// 17 to 32 rows, a pair of panels at a time.
+///
+/// # Safety
+/// The tile registers are shaped for the tile's rows, `accumulators` hold `MR`·`NR`·16, the tile passed its check.
+#[inline(always)]
+unsafe fn tall(tile: Tile<'_>, accumulators: &mut [i32]) {
+    assert!(accumulators.len() >= MR * NR * LANES);
+    let stride = tile.depth * 64;
+    let panels = panels(&tile);
+    for pair in 0..tile.panels.div_ceil(2) {
+        let to = accumulators[pair * 2 * MR * LANES..].as_mut_ptr();
+        // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each; stores in two panels of 32 × 16.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "tileloadd tmm6, [{b0} + {line}]",
+                "tileloadd tmm4, [{a0} + {stride}]",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b1} + {line}]",
+                "tdpbusd tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{a1} + {stride}]",
+                "tdpbusd tmm2, tmm5, tmm6",
+                "tdpbusd tmm3, tmm5, tmm7",
+                "add {a0}, 64",
+                "add {a1}, 64",
+                "add {b0}, 1024",
+                "add {b1}, 1024",
+                "dec {depth}",
+                "jnz 2b",
+                "tilestored [{to} + {line}], tmm0",
+                "tilestored [{to} + {line} + 2048], tmm1",
+                "tilestored [{to} + {line} + 1024], tmm2",
+                "tilestored [{to} + {line} + 3072], tmm3",
+                a0 = inout(reg) tile.rows_of_blocks.as_ptr() => _,
+                a1 = inout(reg) tile.rows_of_blocks.as_ptr().add(16 * tile.depth) => _,
+                b0 = inout(reg) panels[2 * pair] => _,
+                b1 = inout(reg) panels[2 * pair + 1] => _,
+                depth = inout(reg) tile.depth => _,
+                to = in(reg) to,
+                stride = in(reg) stride,
+                line = in(reg) 64usize,
+                options(nostack),
+            );
+        }
+    }
+}
+
+/// Up to 16 rows, four panels at once.
+///
+/// # Safety
+/// As for [`tall`].
+#[inline(always)]
+unsafe fn low(tile: Tile<'_>, accumulators: &mut [i32]) {
+    assert!(accumulators.len() >= MR * NR * LANES);
+    let panels = panels(&tile);
+    // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each; stores in four panels of 16 × 16.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm4, [{a} + {stride}]",
+            "tileloadd tmm5, [{b0} + {line}]",
+            "tdpbusd tmm0, tmm4, tmm5",
+            "tileloadd tmm6, [{b1} + {line}]",
+            "tdpbusd tmm1, tmm4, tmm6",
+            "tileloadd tmm7, [{b2} + {line}]",
+            "tdpbusd tmm2, tmm4, tmm7",
+            "tileloadd tmm5, [{b3} + {line}]",
+            "tdpbusd tmm3, tmm4, tmm5",
+            "add {a}, 64",
+            "add {b0}, 1024",
+            "add {b1}, 1024",
+            "add {b2}, 1024",
+            "add {b3}, 1024",
+            "dec {depth}",
+            "jnz 2b",
+            "tilestored [{to} + {line}], tmm0",
+            "tilestored [{to} + {line} + 2048], tmm1",
+            "tilestored [{to} + {line} + 4096], tmm2",
+            "tilestored [{to} + {line} + 6144], tmm3",
+            a = inout(reg) tile.rows_of_blocks.as_ptr() => _,
+            b0 = inout(reg) panels[0] => _,
+            b1 = inout(reg) panels[1] => _,
+            b2 = inout(reg) panels[2] => _,
+            b3 = inout(reg) panels[3] => _,
+            depth = inout(reg) tile.depth => _,
+            to = in(reg) accumulators.as_mut_ptr(),
+            stride = in(reg) tile.depth * 64,
+            line = in(reg) 64usize,
+            options(nostack),
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! [`Lanes`] as two 256-bit registers.
+
+use crate::kernels::lanes::{LANES, Lanes};
+use half::f16;
+use std::arch::x86_64::*;
+
+/// Proof of AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2Lanes(());
+
+impl Avx2Lanes {
+    /// # Safety
+    /// [`supported`] says so.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        Avx2Lanes(())
+    }
+}
+
+/// Whether [`Avx2Lanes::assume`] may be called.
+pub(crate) fn supported() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+type Pair = [__m256; 2];
+
+/// Methods that do the same to both halves.
+macro_rules! halves {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($argument: [$type; 2]),*) -> [$result; 2] {
+            let half = |half: usize| {
+                $(let $argument = $argument[half];)*
+                // SAFETY: `self` proves that the CPU has the instruction.
+                unsafe { $body }
+            };
+            [half(0), half(1)]
+        }
+    )*};
+}
+
+/// The tree of a reduction: halves, quarters, eighths, then the last two.
+macro_rules! trees {
+    ($($name:ident = $wide:ident $narrow:ident $single:ident;)*) => {$(
+        #[inline(always)]
+        fn $name(self, x: Pair) -> f32 {
+            // SAFETY: `self` proves that the CPU has the instructions.
+            unsafe {
+                let x = $wide(x[0], x[1]);
+                let x = $narrow(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+                let x = $narrow(x, _mm_movehl_ps(x, x));
+                _mm_cvtss_f32($single(x, _mm_movehdup_ps(x)))
+            }
+        }
+    )*};
+}
+
+impl Lanes for Avx2Lanes {
+    type F = Pair;
+    type I = [__m256i; 2];
+    type M = Pair;
+
+    halves! {
+        fn add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
+        fn sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
+        fn mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        fn div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
+        fn fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        fn min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        fn max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
+        fn abs(a: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        fn less(a: __m256, b: __m256) -> __m256 = _mm256_cmp_ps::<_CMP_LT_OQ>(a, b);
+        fn select(mask: __m256, a: __m256, b: __m256) -> __m256 = _mm256_blendv_ps(b, a, mask);
+        fn round(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);
+        fn to_float(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
+        fn scale_by_power(x: __m256, n: __m256i) -> __m256 =
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32::<23>(n)));
+    }
+
+    trees! {
+        sum = _mm256_add_ps _mm_add_ps _mm_add_ss;
+        minimum = _mm256_min_ps _mm_min_ps _mm_min_ss;
+        maximum = _mm256_max_ps _mm_max_ps _mm_max_ss;
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Pair {
+        // SAFETY: `self` proves that the CPU has the instruction.
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Pair {
+        // SAFETY: `self` proves that the CPU has the instruction; both halves lie in the array.
+        unsafe {
+            [
+                _mm256_loadu_ps(from.as_ptr()),
+                _mm256_loadu_ps(from.as_ptr().add(8)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn store(self, x: Pair, to: &mut [f32; LANES]) {
+        // SAFETY: `self` proves that the CPU has the instruction; both halves lie in the array.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), x[0]);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), x[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn load_int(self, from: &[i32; LANES]) -> [__m256i; 2] {
+        // SAFETY: `self` proves that the CPU has the instruction; both halves lie in the array.
+        unsafe {
+            [
+                _mm256_loadu_si256(from.as_ptr().cast()),
+                _mm256_loadu_si256(from.as_ptr().add(8).cast()),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, x: [__m256i; 2], to: &mut [u8; LANES]) {
+        // SAFETY: `self` proves that the CPU has the instructions; the pointer is that of the whole array.
+        unsafe {
+            // Packing works within 128-bit halves; the permutation puts the four quarters in order.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(x[0], x[1]));
+            let bytes = _mm_packus_epi16(
+                _mm256_castsi256_si128(words),
+                _mm256_extracti128_si256::<1>(words),
+            );
+            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> Pair {
+        // SAFETY: `self` proves that the CPU has the instructions; the pointer is that of the whole array.
+        unsafe {
+            let bytes = _mm_loadu_si128(from.as_ptr().cast());
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes))),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[f16; LANES]) -> Pair {
+        // SAFETY: `self` proves that the CPU has the instructions; both halves lie in the array.
+        unsafe {
+            [
+                _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().add(8).cast())),
+            ]
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Integer products by `vpdpbusd` on 256-bit registers, for CPUs without AVX-512.
+
+use super::avx2_lanes::{self, Avx2Lanes};
+use crate::kernels::lanes::LANES;
+use crate::kernels::product::{Product, Tile};
+use std::arch::x86_64::*;
+
+/// Proof of AVX2 with AVX-VNNI.
+#[derive(Clone, Copy)]
+pub(crate) struct AvxVnni(());
+
+impl AvxVnni {
+    /// # Safety
+    /// [`supported`] says so.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        AvxVnni(())
+    }
+}
+
+pub(crate) fn supported() -> bool {
+    avx2_lanes::supported() && is_x86_feature_detected!("avxvnni")
+}
+
+/// 6 rows × 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers.
+const MR: usize = 6;
+
+impl Product for AvxVnni {
+    type Lanes = Avx2Lanes;
+    type State = ();
+    const MR: usize = MR;
+    const NR: usize = 1;
+
+    #[inline(always)]
+    fn lanes(self) -> Avx2Lanes {
+        // SAFETY: `self` proves more.
+        unsafe { Avx2Lanes::assume() }
+    }
+
+    #[inline(always)]
+    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
+        // SAFETY: `self` proves that the CPU has the instructions.
+        unsafe { multiply(tile, accumulators) }
+    }
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+fn multiply(tile: Tile<'_>, accumulators: &mut [i32]) {
+    tile.check(accumulators, MR);
+    // SAFETY: `check` passed, and NR is one panel.
+    unsafe {
+        match tile.rows {
+            1 => rows::<1>(tile, accumulators),
+            2 => rows::<2>(tile, accumulators),
+            3 => rows::<3>(tile, accumulators),
+            4 => rows::<4>(tile, accumulators),
+            5 => rows::<5>(tile, accumulators),
+            6 => rows::<6>(tile, accumulators),
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    }
+}
+
+/// # Safety
+/// The tile has `R` rows and one panel and passed its check.
+#[inline]
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn rows<const R: usize>(tile: Tile<'_>, accumulators: &mut [i32]) {
+    let a: *const i32 = tile.rows_of_blocks.as_ptr().cast();
+    let w = tile.weights.as_ptr();
+    let row = tile.depth * 16;
+    let mut sums = [[_mm256_setzero_si256(); 2]; R];
+    for k in 0..row {
+        // SAFETY: 64 bytes of a panel that has 64·row bytes.
+        let weights = unsafe {
+            [
+                _mm256_loadu_si256(w.add(k * 64).cast()),
+                _mm256_loadu_si256(w.add(k * 64 + 32).cast()),
+            ]
+        };
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: row r has `row` groups of four bytes.
+            let u = _mm256_set1_epi32(unsafe { *a.add(r * row + k) });
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = _mm256_dpbusd_avx_epi32(*sum, u, weights);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        // SAFETY: `check` saw MR·16 accumulators.
+        unsafe {
+            let to = accumulators.as_mut_ptr().add(r * LANES);
+            _mm256_storeu_si256(to.cast(), sums[0]);
+            _mm256_storeu_si256(to.add(8).cast(), sums[1]);
+        }
+    }
+}
