@@ -1,4 +1,5 @@
 //! What `bertlet-convert` is made of: reading checkpoints, quantizing them, writing `.bertlet` files.
 #![deny(unsafe_code)]
 
+pub mod reference;
 pub mod weights;
