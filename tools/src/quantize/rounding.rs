@@ -50,7 +50,7 @@ pub(super) fn round_compensated(
 ) -> Rounded {
     let diagonal: Vec<f64> = (0..k).map(|j| moments[j * k + j]).collect();
     let mean = diagonal.iter().sum::<f64>() / k as f64;
-    if !(mean > 0.0) || !mean.is_finite() {
+    if mean <= 0.0 || !mean.is_finite() {
         return round_nearest(weight, k);
     }
     // The inputs that matter most are settled first, when there is most room left to make up for their errors.
@@ -148,7 +148,7 @@ fn cholesky(matrix: &mut [f64], k: usize) -> bool {
                 row[column - start] = solved(row, other);
             }
             let pivot = row[j - start] - row[..j - start].iter().map(|x| x * x).sum::<f64>();
-            if !(pivot > 0.0) {
+            if pivot <= 0.0 || !pivot.is_finite() {
                 return false;
             }
             row[j - start] = pivot.sqrt();
