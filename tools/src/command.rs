@@ -4,8 +4,10 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::hub::{self, HubId};
 use crate::pack;
 use crate::progress::Progress;
-use crate::quantize;
-use anyhow::{Context, Result, ensure};
+use crate::quantize::{self, QuantizedEncoder};
+use crate::reference::Batch;
+use crate::weights::Weights;
+use anyhow::{Context, Result, anyhow, ensure};
 use bertlet::Model;
 use bertlet::format::header::{Header, Precision};
 use bertlet::format::{TensorData, write};
@@ -62,7 +64,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let weights = checkpoint.weights()?;
     let (precision, encoder) = match arguments.precision {
         Choice::F16 => (Precision::F16, pack::Encoder::F16),
-        Choice::Int8 => (Precision::Int8, pack::Encoder::Int8(quantize::quantize_encoder(&weights))),
+        Choice::Int8 => (Precision::Int8, pack::Encoder::Int8(quantized(&checkpoint, &weights, &progress)?)),
     };
     progress.step("writing");
     let header = pack::header(&checkpoint, precision);
@@ -106,6 +108,25 @@ fn open(arguments: &Arguments) -> Result<Checkpoint> {
         id.revision = Some(revision.clone());
     }
     hub::fetch(&id, &hub::Options::from_env()?)?.open()
+}
+
+/// Quantizes the encoder on the calibration text that comes with the converter.
+fn quantized(
+    checkpoint: &Checkpoint,
+    weights: &Weights,
+    progress: &Progress,
+) -> Result<QuantizedEncoder> {
+    let mut batch = Batch::default();
+    for line in quantize::CALIBRATION_TEXT.lines() {
+        let encoding = checkpoint
+            .reference_tokenizer()
+            .encode(line, true)
+            .map_err(|error| anyhow!("calibration text: {error}"))?;
+        let length = encoding.len().min(checkpoint.config.max_position_embeddings);
+        batch.push(&encoding.get_ids()[..length], &encoding.get_type_ids()[..length])?;
+    }
+    progress.step("quantizing");
+    quantize::quantize_encoder(weights, &batch, |done, total| progress.at(done, total))
 }
 
 /// Writes to a temporary file beside `output`, lets `check` look at it as a model, and only then gives it its name: an

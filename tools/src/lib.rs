@@ -7,4 +7,5 @@ pub mod hub;
 pub mod pack;
 pub mod progress;
 pub mod quantize;
+pub mod reference;
 pub mod weights;

@@ -74,8 +74,14 @@ pub fn tensors(
             let name = format!("layer.{i}.{name}");
             match encoder {
                 Encoder::Int8(quantized) => {
-                    let packed = &quantized.layers[i][index];
-                    push_packed(&name, packed, &mut out);
+                    let layer = &quantized.layers[i];
+                    let packed = [
+                        &layer.query_key_value,
+                        &layer.attention_output,
+                        &layer.intermediate,
+                        &layer.output,
+                    ];
+                    push_packed(&name, packed[index], &mut out);
                 }
                 Encoder::F16 => push_linear(&name, linear, &mut out)?,
             }
@@ -127,15 +133,15 @@ fn push_linear(name: &str, linear: &Linear, out: &mut Vec<TensorData<'static>>) 
 
 /// A quantized linear layer.
 fn push_packed(name: &str, packed: &PackedLinear, out: &mut Vec<TensorData<'static>>) {
-    let panels = packed.n.div_ceil(16);
-    let shape = [panels, packed.k.div_ceil(64) * 16, 16, 4];
+    let panels = packed.out_features.div_ceil(16);
+    let shape = [panels, packed.in_features.div_ceil(64) * 16, 16, 4];
     let part = |part: &str| format!("{name}.{part}");
     let width = [panels * 16];
     out.push(TensorData::new(part("weight"), &shape, &packed.weight));
     out.push(TensorData::new(part("scale"), &width, &packed.scale));
     out.push(TensorData::new(part("column_sum"), &width, &packed.column_sum));
     out.push(TensorData::new(part("bias"), &width, &packed.bias));
-    out.push(TensorData::new(part("input_scale"), &[packed.k], &packed.input_scale));
+    out.push(TensorData::new(part("input_scale"), &[packed.in_features], &packed.input_scale));
 }
 
 fn push_heads(header: &Header, weights: &Weights, out: &mut Vec<TensorData<'static>>) -> Result<()> {
