@@ -47,18 +47,6 @@ pub fn text_options(args: &TextArgs, prompt: Option<String>) -> TextOptions {
     }
 }
 
-/// What is put in front of each text: the model's prompt of this name, or the text itself; without any, the prompt that
-/// the model takes for itself. An empty text is none.
-pub fn prompt(model: &Model, asked: Option<&str>) -> Option<String> {
-    let embedding = &model.header().embedding;
-    let named = |name: &str| embedding.prompts.get(name).cloned();
-    let prompt = match asked {
-        Some(asked) => named(asked).or_else(|| Some(asked.to_owned())),
-        None => embedding.default_prompt_name.as_deref().and_then(named),
-    };
-    prompt.filter(|prompt| !prompt.is_empty())
-}
-
 /// From hidden states to vectors, as the options say.
 pub fn embedding_options(args: &VectorArgs) -> EmbeddingOptions {
     let pooling = |choice: &PoolingChoice| match choice {

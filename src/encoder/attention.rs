@@ -1,6 +1,6 @@
 //! Scaled dot-product attention, one sequence and head at a time.
 
-use super::{Forward, Sequences, resize};
+use super::{Forward, SequencesView, resize};
 use crate::format::header::Config;
 use crate::kernels::{Kernel, Matrix, MatrixMut, sgemm};
 
@@ -20,7 +20,7 @@ pub(super) struct AttentionScratch {
 pub(super) fn run(
     forward: &Forward<'_>,
     config: &Config,
-    sequences: &Sequences,
+    sequences: SequencesView<'_>,
     query_key_value: &[f32],
     scratch: &mut AttentionScratch,
     context: &mut [f32],

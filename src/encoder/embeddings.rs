@@ -1,13 +1,13 @@
 //! Word + position + segment embeddings, straight from the map.
 
 use super::tensors::WordEmbeddings;
-use super::{Forward, Sequences};
+use super::{Forward, SequencesView};
 
 /// Writes the sum of each token's embeddings to `hidden`, `[tokens, hidden_size]`.
 ///
 /// # Panics
 /// If an id, a segment or a length is out of the model's range.
-pub(super) fn gather(forward: &Forward<'_>, sequences: &Sequences, hidden: &mut [f32]) {
+pub(super) fn gather(forward: &Forward<'_>, sequences: SequencesView<'_>, hidden: &mut [f32]) {
     let Forward {
         file,
         tensors,
@@ -18,8 +18,8 @@ pub(super) fn gather(forward: &Forward<'_>, sequences: &Sequences, hidden: &mut 
     let positions = file.get(tensors.position_table);
     for range in sequences.ranges() {
         for (position, token) in range.enumerate() {
-            let id = sequences.ids()[token] as usize;
-            let segment = usize::from(sequences.type_ids()[token]);
+            let id = sequences.ids[token] as usize;
+            let segment = usize::from(sequences.type_ids[token]);
             assert!(position < config.max_position_embeddings);
             let table_row = segment * config.max_position_embeddings + position;
             let position_row = &positions[table_row * width..][..width];

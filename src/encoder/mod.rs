@@ -10,6 +10,7 @@ mod sequences;
 mod tensors;
 
 pub use sequences::Sequences;
+pub(crate) use sequences::SequencesView;
 pub(crate) use tensors::EncoderTensors;
 
 use crate::format::header::Config;
@@ -53,7 +54,7 @@ impl Forward<'_> {
     /// Ids and positions must be in the model's range; see [`Forward::check`].
     pub(crate) fn run<'s>(
         &self,
-        sequences: &Sequences,
+        sequences: SequencesView<'_>,
         scratch: &'s mut Scratch,
         mut observe: impl FnMut(usize, &[f32]),
     ) -> &'s [f32] {
@@ -83,7 +84,7 @@ impl Forward<'_> {
     fn attention(
         &self,
         layer: &LayerTensors,
-        sequences: &Sequences,
+        sequences: SequencesView<'_>,
         config: &Config,
         scratch: &mut Scratch,
     ) {

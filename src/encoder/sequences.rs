@@ -54,16 +54,44 @@ impl Sequences {
 
     /// The tokens of sequence `index` as a range of all tokens.
     pub fn range(&self, index: usize) -> Range<usize> {
-        let start = match index {
-            0 => 0,
-            _ => self.ends[index - 1],
-        };
-        start..self.ends[index]
+        self.range_start(index)..self.ends[index]
     }
 
     /// The ranges of all sequences, in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         (0..self.len()).map(|index| self.range(index))
+    }
+
+    /// Runs of neighbouring sequences with at most `tokens` tokens each, or one longer sequence.
+    pub(crate) fn chunks(&self, tokens: usize) -> impl Iterator<Item = Range<usize>> {
+        let mut first = 0;
+        std::iter::from_fn(move || {
+            let begin = first;
+            let start = self.range_start(begin);
+            while first < self.len() && (first == begin || self.ends[first] - start <= tokens) {
+                first += 1;
+            }
+            (first > begin).then_some(begin..first)
+        })
+    }
+
+    /// Some neighbouring sequences.
+    pub(crate) fn view(&self, sequences: Range<usize>) -> SequencesView<'_> {
+        let start = self.range_start(sequences.start);
+        let end = self.range_start(sequences.end);
+        SequencesView {
+            ids: &self.ids[start..end],
+            type_ids: &self.type_ids[start..end],
+            ends: &self.ends[sequences],
+            start,
+        }
+    }
+
+    fn range_start(&self, index: usize) -> usize {
+        match index {
+            0 => 0,
+            _ => self.ends[index - 1],
+        }
     }
 
     /// Token ids of all sequences, `[tokens]`.
@@ -74,5 +102,50 @@ impl Sequences {
     /// Segment ids of all sequences, `[tokens]`.
     pub fn type_ids(&self) -> &[u8] {
         &self.type_ids
+    }
+}
+
+/// Neighbouring sequences of a [`Sequences`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SequencesView<'a> {
+    /// `[tokens]`
+    pub(super) ids: &'a [u32],
+    /// `[tokens]`
+    pub(super) type_ids: &'a [u8],
+    /// Where each sequence ends, counted as `start` is.
+    ends: &'a [usize],
+    start: usize,
+}
+
+impl SequencesView<'_> {
+    /// Number of tokens.
+    pub(super) fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The tokens of each sequence as a range of the view's.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let ends = self.ends.iter().map(|end| end - self.start);
+        let starts = std::iter::once(0).chain(ends.clone());
+        starts.zip(ends).map(|(start, end)| start..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_hold_as_many_sequences_as_fit() {
+        let mut sequences = Sequences::default();
+        for length in [3, 3, 9, 1, 1, 1, 1, 4] {
+            sequences.push(&vec![7; length], &vec![0; length]);
+        }
+        let chunks: Vec<_> = sequences.chunks(6).collect();
+        assert_eq!(chunks, [0..2, 2..3, 3..7, 7..8]);
+        let view = sequences.view(3..7);
+        assert_eq!(view.tokens(), 4);
+        assert_eq!(view.ranges().collect::<Vec<_>>(), [0..1, 1..2, 2..3, 3..4]);
+        assert_eq!(Sequences::default().chunks(6).count(), 0);
     }
 }

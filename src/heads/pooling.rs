@@ -4,9 +4,8 @@ use crate::format::header::Pooling;
 
 /// Appends the pooled vectors of one sequence to `out`, one behind the other.
 ///
-/// `hidden` is `[tokens, hidden_size]`; the first `skip` tokens (a prompt that the model leaves out) take no part,
-/// except that [`Pooling::Cls`] is the first token in any case. As in sentence-transformers' `Pooling`, a sequence
-/// with no token left is all zeros.
+/// `hidden` is `[tokens, hidden_size]`; the first `skip` tokens (a prompt that the model leaves out) take no part.
+/// As in sentence-transformers' `Pooling`, a sequence with no token left is all zeros.
 pub(crate) fn pool(
     modes: &[Pooling],
     hidden: &[f32],
@@ -20,7 +19,7 @@ pub(crate) fn pool(
         out.resize(start + hidden_size, 0.0);
         let pooled = &mut out[start..];
         match mode {
-            Pooling::Cls => copy(hidden.chunks_exact(hidden_size).next(), pooled),
+            Pooling::Cls => copy(rows().next().map(|(_, row)| row), pooled),
             Pooling::LastToken => copy(rows().last().map(|(_, row)| row), pooled),
             Pooling::Max => {
                 copy(rows().next().map(|(_, row)| row), pooled);
@@ -140,7 +139,7 @@ mod tests {
     fn a_skipped_prompt_counts_for_its_positions_only() {
         assert_eq!(pooled(Pooling::Mean, 1), [4.0, -1.0]);
         assert_eq!(pooled(Pooling::WeightedMean, 1), [22.0 / 5.0, -6.0 / 5.0]);
-        assert_eq!(pooled(Pooling::Cls, 1), [1.0, -4.0]);
+        assert_eq!(pooled(Pooling::Cls, 1), [2.0, 0.0]);
         assert_eq!(pooled(Pooling::Mean, 3), [0.0, 0.0]);
         assert_eq!(pooled(Pooling::Max, 3), [0.0, 0.0]);
     }

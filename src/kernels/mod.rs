@@ -15,9 +15,9 @@ mod product;
 mod rows;
 pub mod sgemm;
 mod table;
-mod vector;
 #[cfg(test)]
 mod tests;
+mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -312,7 +312,11 @@ impl Kernel {
     /// # Panics
     /// If the lengths do not fit each other.
     pub fn matrix_vector_f16(&self, weight: &[f16], x: &[f32], out: &mut [f32]) {
-        assert_eq!(weight.len(), x.len() * out.len(), "matrix_vector_f16: lengths");
+        assert_eq!(
+            weight.len(),
+            x.len() * out.len(),
+            "matrix_vector_f16: lengths"
+        );
         // SAFETY: holding the kernel proves that the CPU runs it.
         unsafe { (self.0.matrix_vector_f16)(weight, x, out) }
     }
@@ -322,7 +326,11 @@ impl Kernel {
     /// # Panics
     /// If the lengths do not fit each other.
     pub fn matrix_vector_f32(&self, weight: &[f32], x: &[f32], out: &mut [f32]) {
-        assert_eq!(weight.len(), x.len() * out.len(), "matrix_vector_f32: lengths");
+        assert_eq!(
+            weight.len(),
+            x.len() * out.len(),
+            "matrix_vector_f32: lengths"
+        );
         // SAFETY: holding the kernel proves that the CPU runs it.
         unsafe { (self.0.matrix_vector_f32)(weight, x, out) }
     }

@@ -63,8 +63,9 @@ impl Embedder {
     ///
     /// # Errors
     /// [`crate::Error::Input`] if the options do not fit the model.
-    pub fn with_options(model: &Model, options: EmbedderOptions) -> Result<Embedder> {
+    pub fn with_options(model: &Model, mut options: EmbedderOptions) -> Result<Embedder> {
         options.embedding.width(model)?;
+        options.text.prompt = model.prompt(options.text.prompt.as_deref());
         Ok(Embedder {
             workers: Workers::new(model, options.text, options.threads, options.batch_tokens)?,
             options: options.embedding,

@@ -51,14 +51,19 @@ impl EmbeddingOptions {
     }
 }
 
+/// Tokens that pass through the encoder together, whatever the size of a batch: bounds the working memory (8 KB a
+/// token for 384 channels), also for a text of thousands of windows.
+const CHUNK_TOKENS: usize = 512;
+
 /// Runs batches on one thread. Owns the working memory, which grows to the largest batch and is then reused.
 #[derive(Debug)]
 pub struct Encoder {
     model: Model,
     scratch: Scratch,
-    /// The vector of one window, and of one record, on their way through pooling and dense layers.
+    /// The vector of one window, and of one record, on their way through pooling and dense layers; and a spare.
     window: Vec<f32>,
     record: Vec<f32>,
+    spare: Vec<f32>,
 }
 
 impl Encoder {
@@ -69,6 +74,7 @@ impl Encoder {
             scratch: Scratch::default(),
             window: Vec::new(),
             record: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -85,39 +91,33 @@ impl Encoder {
         options: &EmbeddingOptions,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        let Encoder {
-            model,
-            scratch,
-            window,
-            record,
-        } = self;
-        let header = model.header();
-        let modes = options.modes(model);
-        let dimensions = options.width(model)?;
-        check(model, batch.sequences())?;
-        let parts = model.parts();
+        let model = self.model.clone();
+        let (header, parts) = (model.header(), model.parts());
+        let modes = options.modes(&model);
+        let dimensions = options.width(&model)?;
         let hidden_size = header.config.hidden_size;
-        let hidden = forward(model).run(batch.sequences(), scratch, |_, _| {});
-        for sequences in batch.records() {
-            record.clear();
-            record.resize(modes.len() * hidden_size, 0.0);
-            mean_over_windows(batch, sequences, window, record, |sequence, out| {
-                let range = batch.sequences().range(sequence);
-                let rows = &hidden[range.start * hidden_size..range.end * hidden_size];
-                heads::pool(modes, rows, hidden_size, batch.skip(sequence), out);
-            });
-            for dense in &parts.dense {
-                window.clear();
-                dense.forward(&parts.file, model.kernel(), record, window);
-                std::mem::swap(record, window);
-            }
-            record.truncate(dimensions);
-            if options.normalize.unwrap_or(header.embedding.normalize) {
-                heads::normalize(record);
-            }
-            out.extend_from_slice(record);
-        }
-        Ok(())
+        let normalize = options.normalize.unwrap_or(header.embedding.normalize);
+        let mut spare = std::mem::take(&mut self.spare);
+        let result = self.mean_over_windows(
+            batch,
+            |sequence, rows, window| {
+                heads::pool(modes, rows, hidden_size, batch.skip(sequence), window);
+            },
+            |record| {
+                for dense in &parts.dense {
+                    spare.clear();
+                    dense.forward(&parts.file, model.kernel(), record, &mut spare);
+                    std::mem::swap(record, &mut spare);
+                }
+                record.truncate(dimensions);
+                if normalize {
+                    heads::normalize(record);
+                }
+                out.extend_from_slice(record);
+            },
+        );
+        self.spare = spare;
+        result
     }
 
     /// Appends the logits of each record to `out`, one for each label.
@@ -127,33 +127,66 @@ impl Encoder {
     /// # Errors
     /// [`Error::Model`] if the model has no classification head; [`Error::Input`] as [`Encoder::embed`].
     pub fn classify(&mut self, batch: &Batch, out: &mut Vec<f32>) -> Result<()> {
+        let model = self.model.clone();
+        let parts = model.parts();
+        let Some(head) = &parts.classification else {
+            return Err(no_classification_head(&model));
+        };
+        let hidden_size = model.header().config.hidden_size;
+        let mut pooled = std::mem::take(&mut self.spare);
+        let result = self.mean_over_windows(
+            batch,
+            |_, rows, window| {
+                let first = &rows[..hidden_size];
+                head.forward(&parts.file, model.kernel(), first, &mut pooled, window);
+            },
+            |record| out.extend_from_slice(record),
+        );
+        self.spare = pooled;
+        result
+    }
+
+    /// Runs the encoder over the batch, lets `pool` append a vector for each sequence (its index, its hidden states
+    /// `[tokens, hidden_size]`), and gives `finish` the mean of each record's vectors, weighted by their windows.
+    fn mean_over_windows(
+        &mut self,
+        batch: &Batch,
+        mut pool: impl FnMut(usize, &[f32], &mut Vec<f32>),
+        mut finish: impl FnMut(&mut Vec<f32>),
+    ) -> Result<()> {
         let Encoder {
             model,
             scratch,
             window,
             record,
+            ..
         } = self;
-        let parts = model.parts();
-        let Some(head) = &parts.classification else {
-            return Err(no_classification_head(model));
-        };
-        check(model, batch.sequences())?;
+        let sequences = batch.sequences();
+        check(model, sequences)?;
         let hidden_size = model.header().config.hidden_size;
-        let hidden = forward(model).run(batch.sequences(), scratch, |_, _| {});
-        for sequences in batch.records() {
-            let start = out.len();
-            out.resize(start + head.labels(), 0.0);
-            mean_over_windows(
-                batch,
-                sequences,
-                window,
-                &mut out[start..],
-                |sequence, out| {
-                    let first = batch.sequences().range(sequence).start;
-                    let row = &hidden[first * hidden_size..][..hidden_size];
-                    head.forward(&parts.file, model.kernel(), row, record, out);
-                },
-            );
+        let mut records = batch.records();
+        let mut current = 0..0;
+        for chunk in sequences.chunks(CHUNK_TOKENS) {
+            let view = sequences.view(chunk.clone());
+            let hidden = forward(model).run(view, scratch, |_, _| {});
+            for (sequence, range) in chunk.zip(view.ranges()) {
+                if sequence == current.end {
+                    current = records.next().expect("every sequence belongs to a record");
+                    record.clear();
+                }
+                window.clear();
+                let rows = &hidden[range.start * hidden_size..range.end * hidden_size];
+                pool(sequence, rows, window);
+                if current.len() == 1 {
+                    std::mem::swap(record, window);
+                } else {
+                    let total: usize = current.clone().map(|window| batch.weight(window)).sum();
+                    add_share(record, window, batch.weight(sequence) as f32 / total as f32);
+                }
+                if sequence + 1 == current.end {
+                    finish(record);
+                }
+            }
         }
         Ok(())
     }
@@ -168,8 +201,10 @@ impl Encoder {
         batch: &Batch,
         observe: impl FnMut(usize, &[f32]),
     ) -> Result<()> {
-        check(&self.model, batch.sequences())?;
-        forward(&self.model).run(batch.sequences(), &mut self.scratch, observe);
+        let sequences = batch.sequences();
+        check(&self.model, sequences)?;
+        let all = sequences.view(0..sequences.len());
+        forward(&self.model).run(all, &mut self.scratch, observe);
         Ok(())
     }
 }
@@ -191,30 +226,11 @@ fn forward(model: &Model) -> Forward<'_> {
     }
 }
 
-/// Adds the weighted mean of what `pool` appends for each sequence to `mean`.
-fn mean_over_windows(
-    batch: &Batch,
-    sequences: std::ops::Range<usize>,
-    window: &mut Vec<f32>,
-    mean: &mut [f32],
-    mut pool: impl FnMut(usize, &mut Vec<f32>),
-) {
-    let total: usize = sequences
-        .clone()
-        .map(|sequence| batch.weight(sequence))
-        .sum();
-    let alone = sequences.len() == 1;
-    for sequence in sequences {
-        window.clear();
-        pool(sequence, window);
-        // A record of one window must be that window to the bit.
-        let share = match alone {
-            true => 1.0,
-            false => batch.weight(sequence) as f32 / total as f32,
-        };
-        for (mean, value) in mean.iter_mut().zip(&*window) {
-            *mean += share * value;
-        }
+/// mean = mean + share·window; an empty `mean` stands for zeros.
+fn add_share(mean: &mut Vec<f32>, window: &[f32], share: f32) {
+    mean.resize(window.len(), 0.0);
+    for (mean, value) in mean.iter_mut().zip(window) {
+        *mean += share * value;
     }
 }
 

@@ -131,6 +131,18 @@ impl Model {
         tokenizer.with(vocabulary.expect("the lengths were checked when the model was opened"))
     }
 
+    /// What is put in front of each text: the prompt that is stored under the name `asked`, else the text `asked`
+    /// itself; or, if nothing is asked for, the prompt that the model takes by itself. An empty prompt is none.
+    pub fn prompt(&self, asked: Option<&str>) -> Option<String> {
+        let embedding = &self.header().embedding;
+        let named = |name: &str| embedding.prompts.get(name).cloned();
+        let prompt = match asked {
+            Some(asked) => named(asked).or_else(|| Some(asked.to_owned())),
+            None => embedding.default_prompt_name.as_deref().and_then(named),
+        };
+        prompt.filter(|prompt| !prompt.is_empty())
+    }
+
     /// Reads the whole file and checks every tensor; see [`ModelFile::verify`].
     ///
     /// # Errors

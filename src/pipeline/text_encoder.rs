@@ -61,7 +61,8 @@ pub struct TextOptions {
     pub long: LongText,
     /// Longest sequence in tokens, special tokens included, instead of the model's.
     pub max_length: Option<usize>,
-    /// Put in front of every (first) text.
+    /// Put in front of every (first) text, as it is. [`crate::Embedder`] takes the name of one of the model's prompts
+    /// too, and the model's own prompt if this is `None`; see [`Model::prompt`].
     pub prompt: Option<String>,
 }
 
