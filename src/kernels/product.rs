@@ -168,8 +168,9 @@ impl<'a> PackedLinear<'a> {
     /// If the range leaves the layer, or begins (or ends, unless at n) off a multiple of 16.
     pub fn columns(&self, columns: Range<usize>) -> PackedLinear<'a> {
         assert!(columns.start <= columns.end && columns.end <= self.n);
-        assert!(columns.start % LANES == 0 && (columns.end % LANES == 0 || columns.end == self.n));
-        let padded = columns.start..columns.end.div_ceil(LANES) * LANES;
+        let aligned = |column: usize| column.is_multiple_of(LANES) || column == self.n;
+        assert!(aligned(columns.start) && aligned(columns.end));
+        let padded = columns.start.div_ceil(LANES) * LANES..columns.end.div_ceil(LANES) * LANES;
         let k = self.k.div_ceil(64) * 64;
         PackedLinear {
             panels: &self.panels[padded.start * k..padded.end * k],

@@ -72,10 +72,6 @@ impl Random {
         (self.0 >> 32) as u32
     }
 
-    fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n
-    }
-
     /// In −1…1.
     fn unit(&mut self) -> f32 {
         self.next() as f32 / (1u64 << 31) as f32 - 1.0
