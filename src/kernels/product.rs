@@ -3,7 +3,7 @@
 
 use super::lanes::{LANES, Lanes};
 use super::math::{self, Activation};
-use super::matrix::{Block, MatrixMut, QuantizedView, bytes};
+use super::matrix::{Block, MatrixMut, QuantizedView, RowRange, bytes};
 use std::fmt;
 use std::ops::Range;
 
@@ -195,6 +195,9 @@ pub enum Epilogue {
 /// Most accumulators that a tile of any kernel has: 4 panels of 32 rows.
 const MAX_TILE: usize = 4 * 32 * LANES;
 
+/// Most panels that a tile of any kernel has.
+const MAX_PANELS: usize = 8;
+
 #[repr(C, align(64))]
 struct Accumulators([i32; MAX_TILE]);
 
@@ -264,8 +267,23 @@ fn run<P: Product, E: Finish>(
     let height = rows.div_ceil(tiles);
     let mut accumulators = Accumulators([0; MAX_TILE]);
     let mut state = P::State::default();
+    let lanes = product.lanes();
     for first_panel in (0..w.n.div_ceil(LANES)).step_by(P::NR) {
         let panels = P::NR.min(w.n.div_ceil(LANES) - first_panel);
+        let first_column = first_panel * LANES;
+        let columns = first_column..w.n.min(first_column + panels * LANES);
+        let mut channels = [Channels {
+            scale: lanes.zero(),
+            sum: lanes.zero(),
+            bias: lanes.zero(),
+        }; MAX_PANELS];
+        for (panel, channels) in channels[..panels].iter_mut().enumerate() {
+            let column = first_column + panel * LANES;
+            channels.scale = lanes.load(slice16(w.scale, column));
+            let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, column)));
+            channels.sum = lanes.mul(channels.scale, sum);
+            channels.bias = lanes.load(slice16(w.bias, column));
+        }
         for first_row in (0..rows).step_by(height) {
             let tile_rows = height.min(rows - first_row);
             let tile = Tile {
@@ -276,49 +294,60 @@ fn run<P: Product, E: Finish>(
                 depth,
             };
             product.multiply(&mut state, tile, &mut accumulators.0);
-            for panel in 0..panels {
-                let tile = &accumulators.0[panel * P::MR * LANES..][..tile_rows * LANES];
-                let place = (first_row, (first_panel + panel) * LANES);
-                finish_panel(product.lanes(), tile, a, w, finish, &mut out, place);
+            let accumulators = accumulators.0.as_chunks::<LANES>().0;
+            for (row, range) in a.ranges[first_row..][..tile_rows].iter().enumerate() {
+                let out = &mut out.row(first_row + row)[columns.clone()];
+                finish_row(
+                    lanes,
+                    &accumulators[row..],
+                    P::MR,
+                    *range,
+                    &channels[..panels],
+                    finish,
+                    out,
+                );
             }
         }
     }
 }
 
-/// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, bias)) for the rows of a tile in one panel.
+/// What sixteen columns bring to their outputs.
+#[derive(Clone, Copy)]
+struct Channels<F> {
+    scale: F,
+    /// scale·column_sum
+    sum: F,
+    bias: F,
+}
+
+/// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, bias)) for the panels of one row, whose accumulators lie
+/// `stride` apart.
 #[inline(always)]
-fn finish_panel<L: Lanes, E: Finish>(
+fn finish_row<L: Lanes, E: Finish>(
     lanes: L,
-    accumulators: &[i32],
-    a: QuantizedView<'_>,
-    w: PackedLinear<'_>,
+    accumulators: &[[i32; LANES]],
+    stride: usize,
+    range: RowRange,
+    channels: &[Channels<L::F>],
     finish: E,
-    out: &mut MatrixMut<'_>,
-    (first_row, column): (usize, usize),
+    out: &mut [f32],
 ) {
-    let scale = lanes.load(slice16(w.scale, column));
-    let sum = lanes.mul(
-        scale,
-        lanes.to_float(lanes.load_int(slice16(w.column_sum, column))),
-    );
-    let bias = lanes.load(slice16(w.bias, column));
-    let width = LANES.min(w.n - column);
-    let tile = accumulators.as_chunks::<LANES>().0;
-    for (row, accumulator) in tile.iter().enumerate() {
-        let range = a.ranges[first_row + row];
-        let offset = lanes.fma(lanes.splat(range.low), sum, bias);
-        let step = lanes.mul(lanes.splat(range.scale), scale);
-        let y = lanes.fma(lanes.to_float(lanes.load_int(accumulator)), step, offset);
-        let out = &mut out.row(first_row + row)[column..column + width];
-        match out.first_chunk_mut() {
-            Some(out) => finish.finish(lanes, y, out),
-            None => {
-                let mut all = [0.0; LANES];
-                all[..width].copy_from_slice(out);
-                finish.finish(lanes, y, &mut all);
-                out.copy_from_slice(&all[..width]);
-            }
+    let (scale, low) = (lanes.splat(range.scale), lanes.splat(range.low));
+    let (chunks, rest) = out.as_chunks_mut::<LANES>();
+    for (panel, channels) in channels.iter().enumerate() {
+        let offset = lanes.fma(low, channels.sum, channels.bias);
+        let step = lanes.mul(scale, channels.scale);
+        let accumulators = lanes.load_int(&accumulators[panel * stride]);
+        let y = lanes.fma(lanes.to_float(accumulators), step, offset);
+        if let Some(out) = chunks.get_mut(panel) {
+            finish.finish(lanes, y, out);
+            continue;
         }
+        let mut all = [0.0; LANES];
+        let width = rest.len();
+        all[..width].copy_from_slice(rest);
+        finish.finish(lanes, y, &mut all);
+        rest.copy_from_slice(&all[..width]);
     }
 }
 
