@@ -1,3 +1,5 @@
 //! The `bertlet` command line. All of it lives in the library's `cli` module.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    bertlet::cli::main()
+}

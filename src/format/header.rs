@@ -1,5 +1,6 @@
 //! What the JSON header of a `.bertlet` file says. Field names follow Hugging Face's `config.json` where it has one.
 
+use super::FormatError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -299,4 +300,145 @@ impl Dtype {
             Dtype::F32 | Dtype::I32 | Dtype::U32 => 4,
         }
     }
+}
+
+/// Bounds that no real model comes near; they keep all later size arithmetic far from overflow.
+const MAX_SIZE: usize = 1 << 24;
+const MAX_LAYERS: usize = 1 << 10;
+
+/// Checks that the numbers are possible and fit each other.
+pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
+    let config = &header.config;
+    let in_range = |field, value: usize, most: usize| {
+        if (1..=most).contains(&value) {
+            return Ok(());
+        }
+        Err(FormatError::Config {
+            field,
+            found: value.to_string(),
+            expected: format!("1 to {most}"),
+        })
+    };
+    // i32 holds the products of 2^16 pairs of bytes: 65,536 · 255 · 127 < 2^31.
+    const MAX_INPUTS: usize = 1 << 16;
+    in_range("hidden_size", config.hidden_size, MAX_INPUTS)?;
+    in_range("intermediate_size", config.intermediate_size, MAX_INPUTS)?;
+    in_range("num_hidden_layers", config.num_hidden_layers, MAX_LAYERS)?;
+    in_range(
+        "num_attention_heads",
+        config.num_attention_heads,
+        config.hidden_size,
+    )?;
+    in_range("vocab_size", config.vocab_size, MAX_SIZE)?;
+    in_range("type_vocab_size", config.type_vocab_size, 256)?;
+    in_range(
+        "max_position_embeddings",
+        config.max_position_embeddings,
+        MAX_INPUTS,
+    )?;
+    in_range(
+        "max_length",
+        header.max_length,
+        config.max_position_embeddings,
+    )?;
+    let wrong = |field, found: String, expected: &str| {
+        Err(FormatError::Config {
+            field,
+            found,
+            expected: expected.to_owned(),
+        })
+    };
+    if config.model_type != "bert" {
+        return wrong("model_type", config.model_type.clone(), "\"bert\"");
+    }
+    if config.hidden_size % config.num_attention_heads != 0 {
+        return wrong(
+            "num_attention_heads",
+            config.num_attention_heads.to_string(),
+            &format!("a divisor of hidden_size {}", config.hidden_size),
+        );
+    }
+    if !(config.layer_norm_eps.is_finite() && config.layer_norm_eps >= 0.0) {
+        return wrong(
+            "layer_norm_eps",
+            config.layer_norm_eps.to_string(),
+            "a finite number ≥ 0",
+        );
+    }
+    validate_embedding(header)?;
+    validate_template(header)?;
+    match &header.head {
+        Some(HeadConfig::SequenceClassification { labels, .. }) => {
+            in_range("head.labels", labels.len(), MAX_SIZE)
+        }
+        None => Ok(()),
+    }
+}
+
+fn validate_embedding(header: &Header) -> Result<(), FormatError> {
+    let embedding = &header.embedding;
+    if embedding.pooling.is_empty() || embedding.pooling.len() > 6 {
+        return Err(FormatError::Config {
+            field: "embedding.pooling",
+            found: format!("{} modes", embedding.pooling.len()),
+            expected: "1 to 6".to_owned(),
+        });
+    }
+    let mut width = embedding.pooling.len() * header.config.hidden_size;
+    for dense in &embedding.dense {
+        if dense.in_features != width || !(1..=MAX_SIZE).contains(&dense.out_features) {
+            return Err(FormatError::Config {
+                field: "embedding.dense",
+                found: format!("{} → {}", dense.in_features, dense.out_features),
+                expected: format!("{width} inputs and 1 to {MAX_SIZE} outputs"),
+            });
+        }
+        width = dense.out_features;
+    }
+    match &embedding.default_prompt_name {
+        Some(name) if !embedding.prompts.contains_key(name) => Err(FormatError::Config {
+            field: "embedding.default_prompt_name",
+            found: name.clone(),
+            expected: "the name of a prompt".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Every template names each of its texts once, and ids and segments that the embedding has.
+fn validate_template(header: &Header) -> Result<(), FormatError> {
+    let config = &header.config;
+    let check = |field, pieces: &[TemplatePiece], pair: bool| {
+        let (mut firsts, mut seconds, mut possible) = (0, 0, true);
+        for piece in pieces {
+            let type_id = match *piece {
+                TemplatePiece::Special { id, type_id } => {
+                    possible &= (id as usize) < config.vocab_size;
+                    type_id
+                }
+                TemplatePiece::First { type_id } => {
+                    firsts += 1;
+                    type_id
+                }
+                TemplatePiece::Second { type_id } => {
+                    seconds += 1;
+                    type_id
+                }
+            };
+            possible &= (type_id as usize) < config.type_vocab_size;
+        }
+        if possible && firsts == 1 && seconds == usize::from(pair) {
+            return Ok(());
+        }
+        Err(FormatError::Config {
+            field,
+            found: format!("{pieces:?}"),
+            expected: "each text once, and ids and segments that the embedding has".to_owned(),
+        })
+    };
+    check("tokenizer.single", &header.tokenizer.single, false)?;
+    if header.tokenizer.pair.is_empty() {
+        return Ok(());
+    }
+    check("tokenizer.pair", &header.tokenizer.pair, true)
 }

@@ -37,6 +37,16 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
+    /// Elements from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The first element; all others lie where rows, columns and stride say.
+    pub(crate) fn as_ptr(&self) -> *const f32 {
+        self.data.as_ptr()
+    }
+
     /// One row, `[columns]`.
     #[inline(always)]
     pub fn row(&self, row: usize) -> &'a [f32] {
@@ -99,6 +109,16 @@ impl<'a> MatrixMut<'a> {
     /// Number of columns.
     pub fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// Elements from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The first element; all others lie where rows, columns and stride say.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.data
     }
 
     /// One row, `[columns]`.
@@ -176,7 +196,7 @@ fn check(length: usize, rows: usize, columns: usize, stride: usize) {
 }
 
 /// 64 bytes of a row: one cache line, one AVX-512 register, one row of an AMX tile.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Block(pub(crate) [u8; 64]);
 
@@ -190,7 +210,7 @@ pub struct RowRange {
 }
 
 /// Rows of bytes with a range for each: the left operand of an integer product. Owns its buffers, which only grow.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct QuantizedRows {
     blocks: Vec<Block>,
     ranges: Vec<RowRange>,

@@ -13,7 +13,9 @@ mod math;
 mod matrix;
 mod product;
 mod rows;
+pub mod sgemm;
 mod table;
+mod vector;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -303,6 +305,26 @@ impl Kernel {
         assert_eq!(x.len(), out.len(), "convert_f16: lengths");
         // SAFETY: holding the kernel proves that the CPU runs it.
         unsafe { (self.0.convert_f16)(x, out) }
+    }
+
+    /// out = weight·x, with `weight` `[n, k]` in half precision, `x` `[k]` and `out` `[n]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit each other.
+    pub fn matrix_vector_f16(&self, weight: &[f16], x: &[f32], out: &mut [f32]) {
+        assert_eq!(weight.len(), x.len() * out.len(), "matrix_vector_f16: lengths");
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.matrix_vector_f16)(weight, x, out) }
+    }
+
+    /// out = weight·x, with `weight` `[n, k]`, `x` `[k]` and `out` `[n]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit each other.
+    pub fn matrix_vector_f32(&self, weight: &[f32], x: &[f32], out: &mut [f32]) {
+        assert_eq!(weight.len(), x.len() * out.len(), "matrix_vector_f32: lengths");
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.matrix_vector_f32)(weight, x, out) }
     }
 }
 

@@ -62,7 +62,7 @@ impl<'a> Tile<'a> {
 }
 
 /// The weights of a linear layer as they lie in the file; `n` outputs from `k` inputs.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct PackedLinear<'a> {
     /// `[ceil(n/16), 16·ceil(k/64), 16, 4]`, zero where k or n is padded.
     panels: &'a [i8],

@@ -1,3 +1,15 @@
 //! `bertlet-convert`: turns Hugging Face BERT checkpoints into `.bertlet` files.
 
-fn main() {}
+use bertlet_tools::command::{Arguments, run};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bertlet-convert: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What the command line says, as types.
+
+mod examples;
+mod shared;
+
+pub use shared::{InputArgs, LongChoice, ModelArgs, OutputArgs, RunArgs, TextArgs};
+
+use super::{
+    exit,
+    output::{record::RecordShape, vectors::VectorShape},
+};
+use crate::{heads::Function, vector::Element};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// BERT inference for CPUs: labels and vectors from text, offline.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bertlet",
+    version,
+    about,
+    after_help = exit::HELP,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Give texts the labels of the model's classification head.
+    #[command(after_help = examples::CLASSIFY)]
+    Classify(ClassifyArgs),
+    /// Turn texts into vectors.
+    #[command(after_help = examples::EMBED)]
+    Embed(EmbedArgs),
+    /// Compare pairs of texts by the cosine of their vectors.
+    #[command(after_help = examples::SIMILARITY)]
+    Similarity(SimilarityArgs),
+    /// Show the tokens of texts.
+    #[command(after_help = examples::TOKENIZE)]
+    Tokenize(TokenizeArgs),
+    /// Show what a model is.
+    #[command(after_help = examples::INFO)]
+    Info(InfoArgs),
+    /// Read a whole model file and check it against its checksums.
+    #[command(after_help = examples::VERIFY)]
+    Verify(VerifyArgs),
+}
+
+/// `bertlet classify`.
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    /// Where the model comes from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where texts come from.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// From text to tokens.
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// Show the N best labels [default: 1]
+    #[arg(short = 'k', long, value_name = "N", value_parser = at_least_one)]
+    pub top: Option<usize>,
+    /// Show all labels
+    #[arg(long, conflicts_with = "top")]
+    pub all: bool,
+    /// Show only labels with at least this score (all of them, unless -k is given)
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    pub threshold: Option<f32>,
+    /// How logits become scores
+    #[arg(long, value_enum, default_value = "auto")]
+    pub function: FunctionChoice,
+    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<RecordShape>,
+    /// Write the text behind its result
+    #[arg(long)]
+    pub with_text: bool,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How the work is done.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// How logits become scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FunctionChoice {
+    /// As transformers does for the model: sigmoid for several right labels or a single one, none for a regression, else softmax
+    Auto,
+    /// Probabilities that add up to 1
+    Softmax,
+    /// A probability for each label by itself
+    Sigmoid,
+    /// The logits themselves
+    None,
+}
+
+impl FunctionChoice {
+    /// The function, `None` for the model's own.
+    pub fn chosen(self) -> Option<Function> {
+        match self {
+            FunctionChoice::Auto => None,
+            FunctionChoice::Softmax => Some(Function::Softmax),
+            FunctionChoice::Sigmoid => Some(Function::Sigmoid),
+            FunctionChoice::None => Some(Function::None),
+        }
+    }
+}
+
+/// `bertlet embed`.
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    /// Where the model comes from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where texts come from.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// From text to tokens.
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// From tokens to vectors.
+    #[command(flatten)]
+    pub vector: VectorArgs,
+    /// Shape of the output
+    #[arg(long, value_enum, default_value = "jsonl")]
+    pub format: VectorShape,
+    /// How a number is stored
+    #[arg(long, value_enum, default_value = "float32")]
+    pub encoding: EncodingChoice,
+    /// Write the text with its vector (jsonl, csv, tsv)
+    #[arg(long)]
+    pub with_text: bool,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How the work is done.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// From tokens to vectors.
+#[derive(Debug, Args)]
+pub struct VectorArgs {
+    /// Put this in front of each text: the name of one of the model's prompts, or a text (empty for none)
+    #[arg(long, value_name = "NAME|TEXT")]
+    pub prompt: Option<String>,
+    /// Make the vector in this way instead of the model's; several are joined: mean,cls
+    #[arg(long, value_name = "MODE", value_enum, value_delimiter = ',')]
+    pub pooling: Option<Vec<PoolingChoice>>,
+    /// Divide vectors by their length, or do not [default: as the model says]
+    #[arg(long, value_name = "true|false")]
+    pub normalize: Option<bool>,
+    /// Keep the first N numbers of a vector (models trained for it, "Matryoshka"); a normalized vector stays so
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub dimensions: Option<usize>,
+}
+
+/// Pooling modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PoolingChoice {
+    /// The first token
+    Cls,
+    /// The largest of each channel
+    Max,
+    /// The mean of all tokens
+    Mean,
+    /// The sum of all tokens, divided by the root of their number
+    MeanSqrtLen,
+    /// The mean weighted by position
+    WeightedMean,
+    /// The last token
+    LastToken,
+}
+
+/// How a number is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EncodingChoice {
+    /// 4 bytes, exact
+    Float32,
+    /// 2 bytes
+    Float16,
+    /// 1 byte: divided by the vector's largest magnitude, times 127; compare by cosine
+    Int8,
+    /// 1 bit, set above zero; packed from the highest bit into signed bytes (byte - 128), as sentence-transformers does
+    Binary,
+    /// The same bits in unsigned bytes
+    Ubinary,
+}
+
+impl EncodingChoice {
+    /// The library's name for it.
+    pub fn element(self) -> Element {
+        match self {
+            EncodingChoice::Float32 => Element::Float32,
+            EncodingChoice::Float16 => Element::Float16,
+            EncodingChoice::Int8 => Element::Int8,
+            EncodingChoice::Binary => Element::Binary,
+            EncodingChoice::Ubinary => Element::Ubinary,
+        }
+    }
+}
+
+/// `bertlet similarity`.
+#[derive(Debug, Args)]
+pub struct SimilarityArgs {
+    /// Where the model comes from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where pairs come from.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// From text to tokens.
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// From tokens to vectors.
+    #[command(flatten)]
+    pub vector: VectorArgs,
+    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<RecordShape>,
+    /// Write the texts behind their result
+    #[arg(long)]
+    pub with_text: bool,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How the work is done.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `bertlet tokenize`.
+#[derive(Debug, Args)]
+pub struct TokenizeArgs {
+    /// Where the model comes from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where texts come from.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Shape of the output
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: TokenShape,
+    /// Leave out the special tokens around the text
+    #[arg(long)]
+    pub no_special: bool,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How the work is done.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Shapes of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenShape {
+    /// Tokens with blanks between them
+    Text,
+    /// Token ids with blanks between them
+    Ids,
+    /// Tokens, ids, segment ids and offsets in characters, as JSON
+    Jsonl,
+}
+
+/// `bertlet info`.
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// The model [default: as -m]
+    #[arg(value_name = "FILE", conflicts_with = "model")]
+    pub file: Option<PathBuf>,
+    /// Where the model comes from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bertlet verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The models [default: as -m]
+    #[arg(value_name = "FILE", conflicts_with = "model")]
+    pub files: Vec<PathBuf>,
+    /// Where the model comes from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("is not a whole number".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|help| help.contains("Examples:")),
+                "{} has no examples",
+                command.get_name()
+            );
+        }
+    }
+}

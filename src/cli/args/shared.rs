@@ -1,0 +1,195 @@
+//! Options that several subcommands have.
+
+use crate::cli::{
+    exit::Failure,
+    input::{InputFormat, InputOptions},
+    stream::OnError,
+    threads::physical_cores,
+};
+use clap::{Args, ValueEnum};
+use std::{ffi::OsString, path::PathBuf};
+
+/// Where the model comes from.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// Model file [default: $BERTLET_MODEL, else the model that the program carries]
+    #[arg(short, long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+}
+
+/// Where texts come from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Input")]
+pub struct InputArgs {
+    /// Texts; without any (or with - alone), and without --file, stdin is read
+    #[arg(value_name = "TEXT", conflicts_with = "files")]
+    pub texts: Vec<OsString>,
+    /// Read this file (- for stdin); may be given several times
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How the input is cut into records [default: by the name of the first file: .jsonl, .csv, .tsv, else lines]
+    #[arg(long, value_enum)]
+    pub input_format: Option<InputFormat>,
+    /// Lines are two texts with a tab between them; arguments are taken two by two
+    #[arg(long)]
+    pub pairs: bool,
+    /// Field (jsonl) or column (csv, tsv) of the text
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    pub text_field: String,
+    /// Field or column of the second text of a pair
+    #[arg(long, value_name = "NAME")]
+    pub pair_field: Option<String>,
+    /// Field or column that names a record: in messages, and in front of each line of a text or table
+    #[arg(long, value_name = "NAME")]
+    pub id_field: Option<String>,
+    /// Take bytes that are not UTF-8 for an error instead of replacing them
+    #[arg(long)]
+    pub strict: bool,
+    /// Take a longer line or row for an error
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = bytes)]
+    pub max_line_bytes: usize,
+}
+
+impl InputArgs {
+    /// Texts from the command line, or `None` if files or stdin are to be read.
+    pub fn arguments(&self) -> Option<&[OsString]> {
+        match &self.texts[..] {
+            [] => None,
+            [only] if only == "-" => None,
+            texts => Some(texts),
+        }
+    }
+
+    /// The files to read; `-` is stdin.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        if self.files.is_empty() {
+            vec![PathBuf::from("-")]
+        } else {
+            self.files.clone()
+        }
+    }
+
+    /// How records are cut.
+    pub fn format(&self) -> InputFormat {
+        let extension = self
+            .files
+            .first()
+            .and_then(|path| path.extension()?.to_str());
+        self.input_format.unwrap_or(match extension {
+            Some("jsonl" | "ndjson") => InputFormat::Jsonl,
+            Some("csv") => InputFormat::Csv,
+            // A file of pairs is a plain list more often than a table with a header.
+            Some("tsv") if !self.pairs => InputFormat::Tsv,
+            _ => InputFormat::Lines,
+        })
+    }
+
+    /// What readers need to know, if the options go together.
+    pub fn options(&self) -> Result<InputOptions, Failure> {
+        let format = self.format();
+        let fields = self.pair_field.is_some() || self.id_field.is_some();
+        if self.arguments().is_some() && (self.input_format.is_some() || fields) {
+            return Err(Failure::usage(
+                "--input-format, --pair-field and --id-field say how files and stdin are read; texts are given as arguments",
+            ));
+        }
+        if format == InputFormat::Lines && fields {
+            return Err(Failure::usage(
+                "--pair-field and --id-field need records with fields: --input-format jsonl, csv or tsv",
+            ));
+        }
+        if format != InputFormat::Lines && self.pairs && self.pair_field.is_none() {
+            return Err(Failure::usage(
+                "--pairs needs --pair-field NAME where records have fields",
+            ));
+        }
+        Ok(InputOptions {
+            format,
+            pairs: self.pairs,
+            text_field: self.text_field.clone(),
+            pair_field: self.pair_field.clone(),
+            id_field: self.id_field.clone(),
+            strict: self.strict,
+            max_record_bytes: self.max_line_bytes,
+        })
+    }
+}
+
+/// From text to tokens.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Text")]
+pub struct TextArgs {
+    /// What happens to a text that is longer than the model takes
+    #[arg(long, value_enum, default_value = "truncate")]
+    pub long: LongChoice,
+    /// Longest sequence in tokens, special tokens included [default: the model's]
+    #[arg(long, value_name = "TOKENS")]
+    pub max_length: Option<usize>,
+}
+
+/// What happens to a long text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LongChoice {
+    /// Its end is cut off
+    Truncate,
+    /// Its beginning is cut off
+    TruncateLeft,
+    /// It is cut into overlapping windows; their vectors or scores are averaged by their tokens
+    Window,
+    /// It is a bad record
+    Error,
+}
+
+/// Where the output goes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Write to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What a bad record does: stop the run, be skipped, or leave an error record in its place
+    #[arg(long, value_enum, default_value = "stop")]
+    pub on_error: OnError,
+}
+
+/// How the work is done.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Number of threads [default: the physical cores that the process may use]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Tokens that a thread takes through the model at a time: more is faster up to a point, and takes more memory
+    #[arg(long, value_name = "N", default_value_t = crate::DEFAULT_BATCH_TOKENS, value_parser = super::at_least_one)]
+    pub batch_tokens: usize,
+    /// Show rate and time left on stderr
+    #[arg(long)]
+    pub progress: bool,
+}
+
+impl RunArgs {
+    /// The number of threads; never more than `records` where that is known.
+    pub fn threads(&self, records: Option<usize>) -> usize {
+        match (self.threads, records) {
+            (Some(threads), _) => threads,
+            (None, Some(0 | 1)) => 1,
+            (None, Some(records)) => physical_cores().min(records),
+            (None, None) => physical_cores(),
+        }
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match super::at_least_one(text)? {
+        threads @ 1..=1024 => Ok(threads),
+        _ => Err("must be at most 1024".to_owned()),
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    match super::at_least_one(text)? {
+        // Well within what one allocation may hold.
+        bytes @ 1..=0x4000_0000 => Ok(bytes),
+        _ => Err("must be at most 1073741824".to_owned()),
+    }
+}

@@ -1,0 +1,126 @@
+//! `bertlet embed`.
+
+use super::{Input, record_format, run};
+use crate::{
+    Batch, EmbeddingOptions, Encoder, Model, TextOptions,
+    cli::{
+        args::{EmbedArgs, LongChoice},
+        engine::{self, Computation, Lane},
+        exit::Failure,
+        input::Record,
+        output::{
+            sink::Array,
+            vectors::{Note, VectorFormat, VectorShape},
+        },
+        stream::{Done, Task},
+    },
+    vector::{Element, Encoded},
+};
+use anyhow::Result;
+
+/// Runs the command.
+pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
+    let element = args.encoding.element();
+    if args.format == VectorShape::F32 && element != Element::Float32 {
+        return Err(Failure::usage(
+            "--format f32 is for --encoding float32; the other encodings' bytes are --format raw",
+        ));
+    }
+    let model = engine::open(&args.model)?;
+    let prompt = engine::prompt(&model, args.vector.prompt.as_deref());
+    let options = engine::text_options(&args.text, prompt);
+    let embedding = engine::embedding_options(&args.vector);
+    let dimensions = embedding.width(&model).map_err(Failure::usage)?;
+    Lane::new(&model, &options).map_err(Failure::usage)?;
+    let input = Input::open(&args.input, &args.run, false)?;
+    let shape = VectorFormat::record_shape(args.format);
+    let mut records = record_format(
+        shape,
+        "embedding",
+        &args.input,
+        &input,
+        &args.output,
+        args.with_text,
+    );
+    let columns = element.columns(dimensions);
+    records.columns = (0..columns).map(|column| column.to_string()).collect();
+    let format = VectorFormat {
+        shape: args.format,
+        element,
+        dimensions,
+        model: model.header().source.name.clone(),
+        records,
+    };
+    let array = (args.format == VectorShape::Npy).then_some(Array {
+        descr: element.numpy(),
+        columns,
+    });
+    let max_length = options.max_length.unwrap_or(model.header().max_length);
+    let task = Embed {
+        model,
+        options,
+        embedding,
+        format,
+        max_length,
+        windows: args.text.long == LongChoice::Window,
+        batch_tokens: args.run.batch_tokens,
+    };
+    let args = (&args.input, &args.output, &args.run);
+    run(task, input, args, array, max_length)
+}
+
+struct Embed {
+    model: Model,
+    options: TextOptions,
+    embedding: EmbeddingOptions,
+    format: VectorFormat,
+    max_length: usize,
+    windows: bool,
+    batch_tokens: usize,
+}
+
+impl Task for Embed {
+    type Format = VectorFormat;
+    type Worker = Lane;
+
+    fn format(&self) -> &VectorFormat {
+        &self.format
+    }
+
+    fn worker(&self) -> Result<Lane> {
+        Lane::new(&self.model, &self.options)
+    }
+
+    fn weight(&self, record: &Record) -> usize {
+        engine::weight(record, self.max_length, self.windows)
+    }
+
+    fn run(&self, lane: &mut Lane, records: &[Record], done: &mut Done) -> Result<()> {
+        lane.run(self, self.batch_tokens, records, done)
+    }
+}
+
+impl Computation for Embed {
+    type Format = VectorFormat;
+
+    fn width(&self) -> usize {
+        self.format.dimensions
+    }
+
+    fn separate(&self) -> bool {
+        false
+    }
+
+    fn compute(&self, encoder: &mut Encoder, batch: &Batch, out: &mut Vec<f32>) -> Result<()> {
+        Ok(encoder.embed(batch, &self.embedding, out)?)
+    }
+
+    fn write(&self, out: &mut Vec<u8>, record: &Record, vector: &mut [f32], note: Note) {
+        let vector = Encoded::new(vector, self.format.element);
+        self.format.write(out, record, &vector, note);
+    }
+
+    fn format(&self) -> &VectorFormat {
+        &self.format
+    }
+}

@@ -1,0 +1,144 @@
+//! `bertlet info`.
+
+use crate::{
+    Model,
+    cli::{
+        args::InfoArgs,
+        engine,
+        exit::{self, Failure},
+        output::sink::Sink,
+    },
+    format::header::{HeadConfig, Header, Precision},
+    heads::Function,
+};
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Runs the command.
+pub fn info(args: &InfoArgs) -> Result<u8, Failure> {
+    let model = match &args.file {
+        Some(path) => engine::open_file(path)?,
+        None => engine::open(&args.model)?,
+    };
+    let facts = facts(&model)?;
+    let text = if args.json {
+        format!("{facts:#}\n")
+    } else {
+        lines(&facts)
+    };
+    let mut sink = Sink::open(None, &[])?;
+    sink.write(text.as_bytes())?;
+    sink.flush()?;
+    Ok(exit::OK)
+}
+
+/// All that is known of a model, in the order in which it is shown.
+fn facts(model: &Model) -> anyhow::Result<Value> {
+    let Header {
+        producer,
+        source,
+        precision,
+        config,
+        tokenizer,
+        max_length,
+        embedding,
+        head,
+        tensors,
+    } = model.header();
+    let elements =
+        |dimensions: &[usize]| dimensions.iter().map(|size| *size as u64).product::<u64>();
+    let tensor_bytes: u64 = tensors
+        .iter()
+        .map(|tensor| elements(&tensor.shape) * tensor.dtype.size() as u64)
+        .sum();
+    let head = head.as_ref().map(|head| {
+        let HeadConfig::SequenceClassification {
+            labels,
+            problem_type,
+        } = head;
+        json!({
+            "kind": "sequence_classification",
+            "labels": labels,
+            "problem_type": problem_type,
+            "function": match Function::auto(head) {
+                Function::Softmax => "softmax",
+                Function::Sigmoid => "sigmoid",
+                Function::None => "none",
+            },
+        })
+    });
+    Ok(json!({
+        "file": model.file().path().display().to_string(),
+        "source": value(source)?,
+        "producer": producer,
+        "precision": match precision {
+            Precision::Int8 => "int8",
+            Precision::F16 => "f16",
+        },
+        "architecture": value(config)?,
+        "tokenizer": {
+            "kind": value(&tokenizer.kind)?,
+            "lowercase": tokenizer.lowercase,
+            "strip_accents": tokenizer.strip_accents,
+            "handle_chinese_chars": tokenizer.handle_chinese_chars,
+            "clean_text": tokenizer.clean_text,
+            "added_tokens": tokenizer.added_tokens.len(),
+        },
+        "max_length": max_length,
+        "embedding": value(embedding)?,
+        "head": head,
+        "file_bytes": model.file().size(),
+        "tensors": tensors.len(),
+        "tensor_bytes": tensor_bytes,
+        "kernel": model.kernel().name(),
+    }))
+}
+
+fn value(part: &impl Serialize) -> anyhow::Result<Value> {
+    serde_json::to_value(part).context("the header cannot be shown as JSON")
+}
+
+/// The facts as `name  value` lines; those of an object are named `object.name`.
+fn lines(facts: &Value) -> String {
+    let mut rows = Vec::new();
+    flatten("", facts, &mut rows);
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter()
+        .map(|(name, value)| format!("{name:width$}  {value}\n"))
+        .collect()
+}
+
+fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
+    let text = match value {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let separator = if name.is_empty() { "" } else { "." };
+                flatten(&format!("{name}{separator}{field}"), value, rows);
+            }
+            return;
+        }
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Null => "none".to_owned(),
+        value => value.to_string(),
+    };
+    rows.push((name.to_owned(), text));
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_facts_become_lines() {
+        let facts = json!({"a": {"b": 1, "cc": ["x", "y"]}, "d": null});
+        assert_eq!(lines(&facts), "a.b   1\na.cc  x, y\nd     none\n");
+    }
+}

@@ -1,0 +1,176 @@
+//! The subcommands.
+
+mod classify;
+mod embed;
+mod info;
+mod similarity;
+mod tokenize;
+mod verify;
+
+pub use classify::classify;
+pub use embed::embed;
+pub use info::info;
+pub use similarity::similarity;
+pub use tokenize::tokenize;
+pub use verify::verify;
+
+use super::{
+    args::{InputArgs, OutputArgs, RunArgs},
+    exit::{self, Failure, message},
+    input::{Arguments, Files, InputFormat, RecordReader, check_readable},
+    output::{
+        record::{RecordFormat, RecordShape},
+        sink::{Array, Sink},
+    },
+    progress::Progress,
+    stream::{self, Settings, Summary, Task},
+};
+use std::{
+    io::{self, IsTerminal},
+    path::Path,
+    sync::Arc,
+};
+
+/// An open input.
+struct Input {
+    reader: Box<dyn RecordReader>,
+    /// Column names, if the input has any.
+    names: Option<Arc<[String]>>,
+    /// The number of records, if known.
+    records: Option<usize>,
+    progress: Option<Progress>,
+}
+
+impl Input {
+    /// Opens the input. `pairs`: whether the command itself takes texts two by two.
+    fn open(args: &InputArgs, run: &RunArgs, pairs: bool) -> Result<Self, Failure> {
+        let mut options = args.options()?;
+        // Records with fields have a second text if --pair-field names it.
+        options.pairs |= pairs;
+        if let Some(texts) = args.arguments() {
+            if options.pairs && texts.len() % 2 == 1 {
+                return Err(Failure::usage(format!(
+                    "pairs are taken from the arguments two by two, but there are {}",
+                    texts.len()
+                )));
+            }
+            let records = texts.len() / if options.pairs { 2 } else { 1 };
+            return Ok(Input {
+                reader: Box::new(Arguments::new(
+                    texts.to_vec(),
+                    options.pairs,
+                    options.strict,
+                )),
+                names: None,
+                records: Some(records),
+                progress: None,
+            });
+        }
+        let paths = args.paths();
+        for path in &paths {
+            check_readable(path)?;
+        }
+        if args.files.is_empty() && io::stdin().is_terminal() {
+            message("reading texts from the terminal, one a line; Ctrl-D ends");
+        }
+        let total = paths
+            .iter()
+            .map(|path| file_size(path))
+            .sum::<Option<u64>>();
+        let files = Files::open(paths, options)?;
+        Ok(Input {
+            names: files.names(),
+            records: None,
+            progress: run.progress.then(|| Progress::new(files.counter(), total)),
+            reader: Box::new(files),
+        })
+    }
+}
+
+fn file_size(path: &Path) -> Option<u64> {
+    let metadata = path.metadata().ok().filter(|metadata| metadata.is_file());
+    metadata.map(|metadata| metadata.len())
+}
+
+/// The shape of the output where none is asked for: that of the input.
+fn record_shape(shape: Option<RecordShape>, input: &InputArgs) -> RecordShape {
+    shape.unwrap_or(match input.format() {
+        _ if input.arguments().is_some() => RecordShape::Text,
+        InputFormat::Lines => RecordShape::Text,
+        InputFormat::Jsonl => RecordShape::Jsonl,
+        InputFormat::Csv => RecordShape::Csv,
+        InputFormat::Tsv => RecordShape::Tsv,
+    })
+}
+
+/// A record format without columns of results yet.
+fn record_format(
+    shape: RecordShape,
+    field: &'static str,
+    args: &InputArgs,
+    input: &Input,
+    output: &OutputArgs,
+    with_text: bool,
+) -> RecordFormat {
+    RecordFormat {
+        shape,
+        field,
+        bare: false,
+        columns: Vec::new(),
+        user_columns: input.names.clone(),
+        id_column: args.id_field.clone(),
+        with_text,
+        with_errors: output.on_error == stream::OnError::Record,
+    }
+}
+
+/// Runs a task from input to output; returns the exit code.
+fn run<T: Task>(
+    task: T,
+    input: Input,
+    args: (&InputArgs, &OutputArgs, &RunArgs),
+    array: Option<Array>,
+    max_length: usize,
+) -> Result<u8, Failure> {
+    let (input_args, output, run) = args;
+    let mut sink = Sink::open(output.output.as_deref(), &input_args.files)?;
+    if let Some(array) = array {
+        sink.begin_array(array)?;
+    }
+    let settings = Settings {
+        threads: run.threads(input.records),
+        batch_tokens: run.batch_tokens,
+        on_error: output.on_error,
+        max_record_bytes: input_args.max_line_bytes,
+    };
+    let summary = stream::run(input.reader, Arc::new(task), sink, settings, input.progress)?;
+    Ok(conclude(&summary, max_length))
+}
+
+/// Says on stderr what the output alone does not tell.
+fn conclude(summary: &Summary, max_length: usize) -> u8 {
+    if summary.closed {
+        return exit::OK;
+    }
+    let totals = &summary.totals;
+    if let Some(place) = &summary.first_truncated {
+        message(format_args!(
+            "{} of {} texts were longer than {max_length} tokens and were cut, the first at {place}; --long window takes all of a text",
+            totals.truncated, totals.records
+        ));
+    }
+    if let Some(place) = &summary.first_replaced {
+        message(format_args!(
+            "{} of {} records had bytes that are not UTF-8, replaced by U+FFFD, the first at {place}; --strict takes this for an error",
+            totals.replaced, totals.records
+        ));
+    }
+    if totals.failed > 0 {
+        message(format_args!(
+            "{} of {} records were bad",
+            totals.failed, totals.records
+        ));
+        return exit::SOME_RECORDS_FAILED;
+    }
+    exit::OK
+}

@@ -1,0 +1,322 @@
+use super::*;
+
+fn options(format: InputFormat) -> InputOptions {
+    InputOptions {
+        format,
+        pairs: false,
+        text_field: "text".to_owned(),
+        pair_field: None,
+        id_field: None,
+        strict: false,
+        max_record_bytes: 1000,
+    }
+}
+
+fn source(bytes: &[u8]) -> Source {
+    let bytes = std::io::Cursor::new(bytes.to_vec());
+    Source::new("in.txt", Box::new(bytes), ByteCounter::default()).unwrap()
+}
+
+fn reader(bytes: &[u8], options: InputOptions) -> Box<dyn RecordReader> {
+    match options.format {
+        InputFormat::Lines => Box::new(lines::Lines::new(source(bytes), options)),
+        InputFormat::Jsonl => Box::new(jsonl::JsonLines::new(source(bytes), options)),
+        _ => Box::new(csv::Rows::new(source(bytes), options).unwrap()),
+    }
+}
+
+fn read(bytes: &[u8], options: InputOptions) -> Vec<Record> {
+    let mut reader = reader(bytes, options);
+    let mut records = Vec::new();
+    while let Some(record) = reader.next().unwrap() {
+        records.push(record);
+    }
+    records
+}
+
+/// `line|text`, `line|first/second` or `line!reason` of each record.
+fn shown(bytes: &[u8], options: InputOptions) -> Vec<String> {
+    let show = |record: Record| match record.texts {
+        Ok(Texts {
+            first,
+            second: None,
+        }) => format!("{}|{first}", record.place.line),
+        Ok(Texts {
+            first,
+            second: Some(second),
+        }) => format!("{}|{first}/{second}", record.place.line),
+        Err(reason) => format!("{}!{reason}", record.place.line),
+    };
+    read(bytes, options).into_iter().map(show).collect()
+}
+
+#[test]
+fn every_line_is_a_record_however_it_ends() {
+    let lines = options(InputFormat::Lines);
+    assert_eq!(
+        shown(b"a\n\nb\r\n\r\nc", lines.clone()),
+        ["1|a", "2|", "3|b", "4|", "5|c"]
+    );
+    assert_eq!(shown(b"a\n", lines.clone()), ["1|a"]);
+    assert_eq!(shown(b"\n", lines.clone()), ["1|"]);
+    assert_eq!(shown(b"a\rb\r\r\n", lines.clone()), ["1|a\rb\r"]);
+    // A CR without LF at the end of the input is text.
+    assert_eq!(shown(b"a\r", lines.clone()), ["1|a\r"]);
+    assert!(shown(b"", lines).is_empty());
+}
+
+#[test]
+fn a_byte_order_mark_is_not_text() {
+    let lines = options(InputFormat::Lines);
+    assert_eq!(
+        shown(b"\xef\xbb\xbfa\n\xef\xbb\xbfb", lines),
+        ["1|a", "2|\u{feff}b"]
+    );
+    let rows = shown(b"\xef\xbb\xbftext\na\n", options(InputFormat::Csv));
+    assert_eq!(rows, ["2|a"]);
+}
+
+#[test]
+fn utf16_is_refused_by_name() {
+    let bytes = std::io::Cursor::new(b"\xff\xfea\0".to_vec());
+    let error = Source::new("in.txt", Box::new(bytes), ByteCounter::default()).err();
+    let text = error.unwrap().to_string();
+    assert!(text.starts_with("in.txt: is UTF-16"), "{text}");
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_replaced_and_marked() {
+    let records = read(b"good\nb\xffd\n", options(InputFormat::Lines));
+    assert!(!records[0].replaced);
+    assert!(records[1].replaced);
+    assert_eq!(records[1].texts.as_ref().unwrap().first, "b\u{fffd}d");
+}
+
+#[test]
+fn strict_takes_bad_bytes_for_an_error() {
+    for (format, bytes) in [
+        (InputFormat::Lines, &b"good\nb\xffd\ngood\n"[..]),
+        (
+            InputFormat::Jsonl,
+            b"{\"text\":\"good\"}\n\"\xff\"\n{\"text\":\"good\"}\n",
+        ),
+        (InputFormat::Csv, b"text\n\xff\n"),
+    ] {
+        let mut options = options(format);
+        options.strict = true;
+        let shown = shown(bytes, options);
+        let bad: Vec<&String> = shown
+            .iter()
+            .filter(|text| text.contains("is not UTF-8 (0xff)"))
+            .collect();
+        assert_eq!(bad.len(), 1, "{shown:?}");
+        assert!(bad[0].starts_with("2!"), "{shown:?}");
+    }
+}
+
+#[test]
+fn long_lines_are_bad_records_and_the_next_is_read() {
+    let mut options = options(InputFormat::Lines);
+    options.max_record_bytes = 3;
+    let shown = shown(b"abc\nabcd\nabc\r\nabcd\r\nabc", options);
+    let long = |line| format!("{line}!the line has 4 bytes, more than --max-line-bytes 3");
+    assert_eq!(
+        shown,
+        [
+            "1|abc".to_owned(),
+            long(2),
+            "3|abc".to_owned(),
+            long(4),
+            "5|abc".to_owned()
+        ]
+    );
+}
+
+#[test]
+fn a_long_line_takes_no_memory() {
+    let mut reader = line::LineReader::new(source(&b"x".repeat(1_000_000)), 10);
+    let mut buffer = Vec::new();
+    assert_eq!(
+        reader.read(&mut buffer).unwrap(),
+        line::Line::TooLong(1_000_000)
+    );
+    assert!(buffer.capacity() < 100);
+}
+
+#[test]
+fn pairs_have_one_tab() {
+    let mut options = options(InputFormat::Lines);
+    options.pairs = true;
+    let shown = shown(b"a\tb\n\t\nab\na\tb\tc\n", options);
+    assert_eq!(shown[..2], ["1|a/b", "2|/"]);
+    assert!(shown[2].starts_with("3!the line has no tab"));
+    assert!(shown[3].starts_with("4!the line has 2 tabs"));
+}
+
+#[test]
+fn arguments_are_texts_or_pairs() {
+    let texts = |pairs| {
+        let texts = ["a", "b", "c"].map(Into::into).to_vec();
+        let mut reader = Arguments::new(texts, pairs, false);
+        std::iter::from_fn(move || reader.next().unwrap())
+    };
+    let singles: Vec<Record> = texts(false).collect();
+    assert_eq!(singles.len(), 3);
+    assert_eq!(singles[2].place.to_string(), "argument 3");
+    let pairs: Vec<Record> = texts(true).collect();
+    let first = pairs[0].texts.as_ref().unwrap();
+    assert_eq!(
+        (first.first.as_str(), first.second.as_deref()),
+        ("a", Some("b"))
+    );
+    assert!(pairs[1].texts.is_err());
+}
+
+#[test]
+fn json_fields_are_found() {
+    let mut options = options(InputFormat::Jsonl);
+    options.pair_field = Some("b".to_owned());
+    options.id_field = Some("id".to_owned());
+    let input = br#" {"id": 7, "text": "caf\u00e9\n", "b": "x"}"#;
+    let records = read(input, options);
+    let texts = records[0].texts.as_ref().unwrap();
+    assert_eq!(texts.first, "café\n");
+    assert_eq!(texts.second.as_deref(), Some("x"));
+    assert_eq!(records[0].id.as_deref(), Some("7"));
+}
+
+#[test]
+fn bad_json_says_what_is_wrong() {
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(400), "]".repeat(400));
+    for (line, reason) in [
+        ("", "the line is empty"),
+        ("[1]", "holds an array; expected a JSON object"),
+        ("text", "a boolean"),
+        ("{\"text\": \"a\"", "is not valid JSON: EOF"),
+        ("{\"text\": \"a\"} x", "trailing characters at column 15"),
+        (
+            "{\"text\": 1}",
+            "field \"text\" holds a number; expected a string",
+        ),
+        ("{\"text\": null}", "holds null"),
+        ("{\"text\": {\"a\": 1}}", "holds an object"),
+        (
+            "{\"txt\": \"a\", \"n\": 1}",
+            "has no field \"text\"; it has txt, n",
+        ),
+        ("{}", "has no field \"text\"; it has none"),
+        (
+            "{\"text\": \"\\ud800\"}",
+            "field \"text\": is not valid JSON",
+        ),
+        (&deep, "has no field \"text\"; it has a"),
+    ] {
+        let shown = shown(format!("{line}\n").as_bytes(), options(InputFormat::Jsonl));
+        assert_eq!(shown.len(), 1);
+        assert!(shown[0].starts_with("1!"), "{shown:?}");
+        assert!(shown[0].contains(reason), "{shown:?} lacks {reason:?}");
+    }
+}
+
+#[test]
+fn deep_nesting_passes_through() {
+    let depth = 300;
+    let line = format!(
+        "{{\"text\":\"a\",\"deep\":{}{}}}",
+        "[".repeat(depth),
+        "]".repeat(depth)
+    );
+    assert_eq!(shown(line.as_bytes(), options(InputFormat::Jsonl)), ["1|a"]);
+}
+
+#[test]
+fn a_json_record_is_handed_on_as_it_was_written() {
+    let with = |text: &str, added: &[(&str, &[u8])]| {
+        let mut out = Vec::new();
+        JsonObject::parse(text).unwrap().write_with(&mut out, added);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(
+        with(
+            r#"{"n": 1.0e5, "big":12345678901234567890123, "s":"\u00e9" }"#,
+            &[("x", b"1")]
+        ),
+        r#"{"n": 1.0e5, "big":12345678901234567890123, "s":"\u00e9","x":1}"#
+    );
+    assert_eq!(with("{ }", &[("x", b"1"), ("y", b"2")]), r#"{"x":1,"y":2}"#);
+    assert_eq!(
+        with(r#"{"a":[1, 2],"x":0,"b":"c"}"#, &[("x", b"1")]),
+        r#"{"a":[1, 2],"b":"c","x":1}"#
+    );
+}
+
+#[test]
+fn of_two_fields_with_one_name_the_last_counts() {
+    let object = JsonObject::parse(r#"{"a":1,"a":2}"#).unwrap();
+    assert_eq!(object.get("a"), Some("2"));
+}
+
+#[test]
+fn csv_rows_keep_quotes_and_line_ends() {
+    let mut options = options(InputFormat::Csv);
+    options.pair_field = Some("b".to_owned());
+    options.id_field = Some("id".to_owned());
+    let input = b"id,text,b\r\n1,\"a, \"\"b\"\"\r\nc\",x\r\n2,,\r\n";
+    assert_eq!(shown(input, options.clone()), ["2|a, \"b\"\r\nc/x", "4|/"]);
+    let records = read(input, options);
+    assert_eq!(records[0].id.as_deref(), Some("1"));
+    let Fields::Columns { names, cells } = &records[1].fields else {
+        panic!("no columns");
+    };
+    assert_eq!(names[..], ["id", "text", "b"].map(String::from));
+    assert_eq!(cells[..], ["2", "", ""].map(String::from));
+}
+
+#[test]
+fn rows_of_the_wrong_width_are_bad_records() {
+    assert_eq!(
+        shown(b"text,n\na,1\nb\nc,1,2\nd,4\n", options(InputFormat::Csv)),
+        [
+            "2|a",
+            "3!the row has 1 columns, the header has 2",
+            "4!the row has 3 columns, the header has 2",
+            "5|d"
+        ]
+    );
+}
+
+#[test]
+fn tsv_has_no_quotes() {
+    assert_eq!(
+        shown(b"n\ttext\n1\t\"a\n", options(InputFormat::Tsv)),
+        ["2|\"a"]
+    );
+}
+
+#[test]
+fn a_missing_column_is_named_with_those_that_are_there() {
+    let error = csv::Rows::new(source(b"a,b\n1,2\n"), options(InputFormat::Csv)).err();
+    assert_eq!(
+        error.unwrap().to_string(),
+        "in.txt: has no column \"text\"; its columns are a, b"
+    );
+}
+
+#[test]
+fn a_quote_that_is_never_closed_does_not_swallow_the_input() {
+    let mut input = b"text\n\"".to_vec();
+    input.extend(b"line\n".repeat(100_000));
+    let mut reader = reader(&input, options(InputFormat::Csv));
+    let error = loop {
+        match reader.next() {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the row was taken in"),
+            Err(error) => break format!("{error:#}"),
+        }
+    };
+    assert!(
+        error.starts_with("in.txt:2: the row cannot be read"),
+        "{error}"
+    );
+    assert!(error.contains("is a quote missing?"), "{error}");
+}

@@ -1,0 +1,69 @@
+//! The `bertlet` command line: options in, records through the library, results out.
+
+mod args;
+mod commands;
+mod engine;
+mod exit;
+mod input;
+mod output;
+mod progress;
+mod stream;
+mod threads;
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::{Failure, message};
+use std::process::ExitCode;
+
+/// Runs the program with the arguments of this process and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Also how --help and --version come out; a closed pipe must not make them panic.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    let result = match &cli.command {
+        Command::Classify(args) => commands::classify(args),
+        Command::Embed(args) => commands::embed(args),
+        Command::Similarity(args) => commands::similarity(args),
+        Command::Tokenize(args) => commands::tokenize(args),
+        Command::Info(args) => commands::info(args),
+        Command::Verify(args) => commands::verify(args),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure { code, error }) => {
+            message(format_args!("{}", chain(&error)));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The error and its causes, without those that their parent's text already ends with.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn causes_are_said_once() {
+        let error = anyhow!("no such file").context("a.txt: no such file");
+        assert_eq!(super::chain(&error), "a.txt: no such file");
+        let error = Err::<(), _>(anyhow!("permission denied"))
+            .context("a.txt")
+            .unwrap_err();
+        assert_eq!(super::chain(&error), "a.txt: permission denied");
+    }
+}

@@ -1,0 +1,48 @@
+//! Pieces of JSON text.
+
+use crate::cli::input::Fields;
+
+/// A quoted string.
+pub fn string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("writing to memory cannot fail");
+}
+
+/// A number in the shortest form that reads back as the same f32; `null` for what JSON has no number for.
+pub fn number(out: &mut Vec<u8>, value: f32) {
+    serde_json::to_writer(out, &value).expect("writing to memory cannot fail");
+}
+
+/// An integer.
+pub fn integer(out: &mut Vec<u8>, value: impl serde::Serialize + Into<i128>) {
+    serde_json::to_writer(out, &value).expect("writing to memory cannot fail");
+}
+
+/// An object: the user's fields, then `added` (JSON values). A user's field of the same name gives way.
+pub fn object(out: &mut Vec<u8>, fields: &Fields, added: &[(&str, &[u8])]) {
+    if let Fields::Json(object) = fields {
+        return object.write_with(out, added);
+    }
+    let mut first = true;
+    let mut name = |out: &mut Vec<u8>, name: &str| {
+        out.push(if std::mem::take(&mut first) {
+            b'{'
+        } else {
+            b','
+        });
+        string(out, name);
+        out.push(b':');
+    };
+    if let Fields::Columns { names, cells } = fields {
+        for (column, cell) in names.iter().zip(cells) {
+            if added.iter().all(|(field, _)| field != column) {
+                name(out, column);
+                string(out, cell);
+            }
+        }
+    }
+    for (field, value) in added {
+        name(out, field);
+        out.extend_from_slice(value);
+    }
+    out.push(b'}');
+}

@@ -1,0 +1,220 @@
+//! Where the output goes: stdout or a file, and for NumPy arrays a header that is known last.
+
+use super::npy;
+use anyhow::{Context, Result, ensure};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+/// What came of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// All of it went out, or will.
+    All,
+    /// Nobody reads any more: a reason to stop, not an error.
+    Closed,
+}
+
+/// A buffered output.
+pub struct Sink {
+    name: String,
+    out: BufWriter<File>,
+    header: Header,
+}
+
+/// The NumPy header, whose number of rows is known at the end.
+enum Header {
+    /// There is none.
+    None,
+    /// Written with 0 rows at this offset, to be written again.
+    Patch { array: Array, offset: u64 },
+    /// The rows go to a file without a name until they are counted; the real output comes after it.
+    Spool { array: Array, output: File },
+}
+
+/// Type and width of a NumPy array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Array {
+    /// NumPy's name of the element type.
+    pub descr: &'static str,
+    /// Elements of a row.
+    pub columns: usize,
+}
+
+impl Sink {
+    /// Opens `path`, or stdout for none. Refuses a file that is also an input, which opening would empty.
+    pub fn open(path: Option<&Path>, inputs: &[PathBuf]) -> Result<Self> {
+        let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
+            let stdout = stdout().context("<stdout>: cannot be written")?;
+            return Ok(Self::to_file("<stdout>", stdout));
+        };
+        for input in inputs {
+            ensure!(
+                !is_same_file(path, input),
+                "{}: is also an input; the output would replace it while it is read",
+                path.display()
+            );
+        }
+        ensure!(
+            !path.is_dir(),
+            "{}: is a directory; the output needs the name of a file",
+            path.display()
+        );
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)
+            .with_context(|| format!("{}: the output cannot be written", path.display()))?;
+        Ok(Self::to_file(&path.display().to_string(), file))
+    }
+
+    /// An open file, by the name it has in messages.
+    pub fn to_file(name: &str, file: File) -> Self {
+        Sink {
+            name: name.to_owned(),
+            out: BufWriter::with_capacity(64 << 10, file),
+            header: Header::None,
+        }
+    }
+
+    /// Makes the output a NumPy array. In a file the header is put right at the end; in a pipe the rows wait in a
+    /// temporary file until they are counted, since the header comes first.
+    pub fn begin_array(&mut self, array: Array) -> Result<Written> {
+        if let Some(offset) = patchable(self.out.get_mut()) {
+            self.header = Header::Patch { array, offset };
+            return self.write(&npy::header(array.descr, 0, array.columns));
+        }
+        let spool = unnamed_file().with_context(|| {
+            format!(
+                "{}: a temporary file for the rows cannot be made (an array in a pipe is sent when its rows are counted); \
+                 write to a file with -o, or use --format f32",
+                std::env::temp_dir().display()
+            )
+        })?;
+        let output = std::mem::replace(&mut self.out, BufWriter::with_capacity(64 << 10, spool));
+        let output = output
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        self.header = Header::Spool { array, output };
+        Ok(Written::All)
+    }
+
+    /// Writes, through the buffer.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<Written> {
+        let result = self.out.write_all(bytes);
+        self.check(result)
+    }
+
+    /// Hands everything written so far to the reader.
+    pub fn flush(&mut self) -> Result<Written> {
+        let result = self.out.flush();
+        self.check(result)
+    }
+
+    /// Ends the output; `rows` is the number of records written.
+    pub fn finish(&mut self, rows: u64) -> Result<Written> {
+        if self.flush()? == Written::Closed {
+            return Ok(Written::Closed);
+        }
+        let result = match &mut self.header {
+            Header::None => Ok(()),
+            Header::Patch { array, offset } => {
+                let header = npy::header(array.descr, rows, array.columns);
+                patch(self.out.get_mut(), *offset, &header)
+            }
+            Header::Spool { array, output } => {
+                let header = npy::header(array.descr, rows, array.columns);
+                copy_behind(output, &header, self.out.get_mut())
+            }
+        };
+        self.check(result)
+    }
+
+    fn check(&self, result: io::Result<()>) -> Result<Written> {
+        match result {
+            Ok(()) => Ok(Written::All),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::Closed),
+            Err(error) => Err(error)
+                .with_context(|| format!("{}: the output cannot be written to its end", self.name)),
+        }
+    }
+}
+
+/// Stdout as a plain file: std's own handle would search every block for line ends.
+fn stdout() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// The present offset, if what stands there can be written again later.
+fn patchable(file: &mut File) -> Option<u64> {
+    let regular = file.metadata().ok()?.is_file();
+    if !regular || appends(file) {
+        return None;
+    }
+    file.stream_position().ok()
+}
+
+/// Whether every write goes to the end of the file (`>>`), wherever its position is. Unknown counts as yes.
+fn appends(file: &File) -> bool {
+    use std::os::fd::AsRawFd;
+    const O_APPEND: u32 = 0o2000;
+    let info = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+    let flags = std::fs::read_to_string(info).ok().and_then(|info| {
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        u32::from_str_radix(flags.trim(), 8).ok()
+    });
+    flags.is_none_or(|flags| flags & O_APPEND != 0)
+}
+
+fn patch(file: &mut File, offset: u64, header: &[u8]) -> io::Result<()> {
+    let end = file.stream_position()?;
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(header)?;
+    file.seek(SeekFrom::Start(end))?;
+    Ok(())
+}
+
+fn copy_behind(output: &mut File, header: &[u8], spool: &mut File) -> io::Result<()> {
+    output.write_all(header)?;
+    spool.seek(SeekFrom::Start(0))?;
+    io::copy(spool, output)?;
+    Ok(())
+}
+
+/// A file in the temporary directory that vanishes when it is closed.
+fn unnamed_file() -> io::Result<File> {
+    let directory = std::env::temp_dir();
+    for attempt in 0..100 {
+        let path = directory.join(format!("bertlet-{}-{attempt}", std::process::id()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path);
+        match file {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(file) => {
+                std::fs::remove_file(&path)?;
+                return Ok(file);
+            }
+        }
+    }
+    Err(ErrorKind::AlreadyExists.into())
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "sink_tests.rs"]
+mod tests;

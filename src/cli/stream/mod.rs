@@ -1,0 +1,361 @@
+//! Reader → workers → ordered writer: an endless input in bounded memory, the output in the input's order.
+//!
+//! A worker takes whatever waits, up to a batch. While input trickles in (`tail -f`), that is one record, answered at
+//! once; when it pours in, batches fill by themselves.
+
+mod queue;
+
+use super::{
+    exit::message,
+    input::{Place, Record, RecordReader},
+    output::{
+        Format, Totals,
+        sink::{Sink, Written},
+    },
+    progress::Progress,
+};
+use anyhow::{Result, anyhow};
+use queue::{Job, Limits, Next, Queue};
+use std::{sync::Arc, thread, time::Duration};
+
+/// What a bad record does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnError {
+    /// Everything before it is written, then the run ends.
+    Stop,
+    /// It is reported on stderr and left out.
+    Skip,
+    /// It is reported on stderr, and an error record stands in its place.
+    Record,
+}
+
+/// A kind of work on records, shared by the threads.
+pub trait Task: Send + Sync + 'static {
+    /// How the output is framed, and how error records look.
+    type Format: Format;
+    /// What a thread needs for itself.
+    type Worker;
+    /// The format.
+    fn format(&self) -> &Self::Format;
+    /// Made by each thread when its first job comes.
+    fn worker(&self) -> Result<Self::Worker>;
+    /// Estimate of the record's tokens, before it is tokenized.
+    fn weight(&self, record: &Record) -> usize;
+    /// Works on records and reports each of them to `done`, in order. An error ends the run.
+    fn run(&self, worker: &mut Self::Worker, records: &[Record], done: &mut Done) -> Result<()>;
+}
+
+/// Settings of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Number of workers, at least 1.
+    pub threads: usize,
+    /// Weight of a full job, in tokens.
+    pub batch_tokens: usize,
+    /// What a bad record does.
+    pub on_error: OnError,
+    /// Records up to this many bytes come from the reader.
+    pub max_record_bytes: usize,
+}
+
+/// The output of a job.
+pub struct Done {
+    on_error: OnError,
+    /// The output's bytes.
+    bytes: Vec<u8>,
+    totals: Totals,
+    /// Records in `bytes`, error records included.
+    written: u64,
+    reports: Vec<String>,
+    first_truncated: Option<Place>,
+    first_replaced: Option<Place>,
+    stop: Option<String>,
+}
+
+impl Done {
+    fn new(on_error: OnError) -> Self {
+        Done {
+            on_error,
+            bytes: Vec::new(),
+            totals: Totals::default(),
+            written: 0,
+            reports: Vec::new(),
+            first_truncated: None,
+            first_replaced: None,
+            stop: None,
+        }
+    }
+
+    /// Whether a bad record ended the run; what follows it is not wanted.
+    pub fn stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Reports a good record, written by `write`, that was `tokens` long and was cut or not.
+    pub fn good(
+        &mut self,
+        record: &Record,
+        tokens: u64,
+        truncated: bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if self.stopped() {
+            return;
+        }
+        self.totals.records += 1;
+        self.written += 1;
+        self.totals.tokens += tokens;
+        if truncated {
+            self.totals.truncated += 1;
+            self.first_truncated
+                .get_or_insert_with(|| record.place.clone());
+        }
+        self.note_replaced(record);
+        write(&mut self.bytes);
+    }
+
+    /// Reports a bad record.
+    pub fn bad(&mut self, record: &Record, reason: &str, format: &impl Format) {
+        if self.stopped() {
+            return;
+        }
+        self.totals.records += 1;
+        self.totals.failed += 1;
+        self.note_replaced(record);
+        let id = record.id.as_ref().map(|id| format!(" (id {id})"));
+        let report = format!("{}{}: {reason}", record.place, id.unwrap_or_default());
+        match self.on_error {
+            OnError::Stop => self.stop = Some(report),
+            OnError::Skip => self.reports.push(report),
+            OnError::Record => {
+                self.reports.push(report);
+                self.written += 1;
+                format.error(&mut self.bytes, record, reason);
+            }
+        }
+    }
+
+    fn note_replaced(&mut self, record: &Record) {
+        if record.replaced {
+            self.totals.replaced += 1;
+            self.first_replaced
+                .get_or_insert_with(|| record.place.clone());
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// The counts.
+    pub totals: Totals,
+    /// The first record that was cut.
+    pub first_truncated: Option<Place>,
+    /// The first record with bytes that were not UTF-8.
+    pub first_replaced: Option<Place>,
+    /// Nobody read the output to its end.
+    pub closed: bool,
+}
+
+/// Bad records that are reported on stderr one by one; the others are only counted.
+const MOST_REPORTS: u64 = 100;
+
+/// Runs `task` over all records into `sink`. On an error everything before it has been written.
+pub fn run<T: Task>(
+    reader: Box<dyn RecordReader>,
+    task: Arc<T>,
+    mut sink: Sink,
+    settings: Settings,
+    mut progress: Option<Progress>,
+) -> Result<Summary> {
+    let queue = Arc::new(Queue::new(Limits {
+        workers: settings.threads,
+        job_weight: settings.batch_tokens,
+        split_weight: 256,
+        bytes: settings.max_record_bytes,
+    }));
+    start(&queue, &task, reader, settings)?;
+    let mut summary = Summary::default();
+    let result = write_all(&queue, &*task, &mut sink, &mut summary, &mut progress);
+    if let Some(progress) = &mut progress {
+        progress.clear();
+    }
+    // Threads that still run (the reader may wait for input for ever) end with the process.
+    queue.stop(None);
+    result.map(|()| summary)
+}
+
+/// Tells the writer when a thread dies, so that it does not wait for it.
+struct Watch(Arc<Queue>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let failure = anyhow!("a thread failed; this is a bug in bertlet, please report it");
+            self.0.stop(Some(failure));
+        }
+    }
+}
+
+fn start<T: Task>(
+    queue: &Arc<Queue>,
+    task: &Arc<T>,
+    mut reader: Box<dyn RecordReader>,
+    settings: Settings,
+) -> Result<()> {
+    let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .map_err(|error| {
+                anyhow!("a thread cannot be started: {error}; try fewer with --threads")
+            })
+    };
+    let (watch, reading_task) = (Watch(queue.clone()), task.clone());
+    let read = move || {
+        let Watch(queue) = &watch;
+        let mut index = 0;
+        loop {
+            match reader.next() {
+                Err(failure) => return queue.end_input(Some(failure)),
+                Ok(None) => return queue.end_input(None),
+                Ok(Some(mut record)) => {
+                    record.index = index;
+                    index += 1;
+                    let weight = reading_task.weight(&record);
+                    if !queue.push(record, weight) {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    spawn("reader", Box::new(read))?;
+    for _ in 0..settings.threads {
+        let (watch, task) = (Watch(queue.clone()), task.clone());
+        let work = move || {
+            let Watch(queue) = &watch;
+            let mut worker = None;
+            while let Some(Job { turn, records }) = queue.take() {
+                let mut done = Done::new(settings.on_error);
+                let result = match &mut worker {
+                    Some(worker) => task.run(worker, &records, &mut done),
+                    None => task
+                        .worker()
+                        .and_then(|made| task.run(worker.insert(made), &records, &mut done)),
+                };
+                match result {
+                    Ok(()) => queue.finish(turn, done),
+                    Err(failure) => return queue.stop(Some(failure)),
+                }
+            }
+        };
+        spawn("worker", Box::new(work))?;
+    }
+    Ok(())
+}
+
+/// Writes results in order. Flushes whenever nothing more is ready, so that nobody waits for a full buffer.
+fn write_all<T: Task>(
+    queue: &Queue,
+    task: &T,
+    sink: &mut Sink,
+    summary: &mut Summary,
+    progress: &mut Option<Progress>,
+) -> Result<()> {
+    let format = task.format();
+    let mut frame = Vec::new();
+    format.begin(&mut frame);
+    let mut state = sink.write(&frame)?;
+    let mut unflushed = true;
+    let mut rows = 0;
+    while state == Written::All {
+        let patience = if unflushed {
+            Some(Duration::ZERO)
+        } else {
+            progress.as_ref().map(Progress::interval)
+        };
+        match queue.next(patience) {
+            Next::Pending => {
+                if std::mem::take(&mut unflushed) {
+                    state = sink.flush()?;
+                }
+                if let Some(progress) = progress {
+                    progress.show(&summary.totals);
+                }
+            }
+            Next::Done(done) => {
+                // The first record goes without a separator.
+                let skipped = if rows == 0 {
+                    format.separator().len()
+                } else {
+                    0
+                };
+                state = sink.write(done.bytes.get(skipped..).unwrap_or_default())?;
+                rows += done.written;
+                unflushed = true;
+                if let Some(stop) = report(done, summary, progress) {
+                    end_output(format, sink, summary, rows)?;
+                    return Err(anyhow!(stop));
+                }
+                if let Some(progress) = progress {
+                    progress.show(&summary.totals);
+                }
+            }
+            Next::End => {
+                state = end_output(format, sink, summary, rows)?;
+                if let Some(failure) = queue.failure() {
+                    return Err(failure);
+                }
+                break;
+            }
+        }
+    }
+    summary.closed = state == Written::Closed;
+    Ok(())
+}
+
+/// Ends the output properly, so that what was written can be read.
+fn end_output(
+    format: &impl Format,
+    sink: &mut Sink,
+    summary: &Summary,
+    rows: u64,
+) -> Result<Written> {
+    let mut frame = Vec::new();
+    format.end(&mut frame, &summary.totals);
+    if sink.write(&frame)? == Written::Closed {
+        return Ok(Written::Closed);
+    }
+    sink.finish(rows)
+}
+
+/// Adds a result to the summary and shows its bad records; returns why the run has to stop, if so.
+fn report(done: Done, summary: &mut Summary, progress: &mut Option<Progress>) -> Option<String> {
+    let totals = &mut summary.totals;
+    for text in &done.reports {
+        if let Some(progress) = progress {
+            progress.clear();
+        }
+        match totals.failed {
+            0..MOST_REPORTS => message(text),
+            MOST_REPORTS => message("more bad records follow; they are only counted"),
+            _ => {}
+        }
+        totals.failed += 1;
+    }
+    totals.records += done.totals.records;
+    totals.replaced += done.totals.replaced;
+    totals.truncated += done.totals.truncated;
+    totals.tokens += done.totals.tokens;
+    if summary.first_truncated.is_none() {
+        summary.first_truncated = done.first_truncated;
+    }
+    if summary.first_replaced.is_none() {
+        summary.first_replaced = done.first_replaced;
+    }
+    done.stop
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The bidirectional encoder: packed tokens to hidden states. Knows neither text nor output.
+//!
+//! Every step works on all tokens of a batch but attention, which works on one sequence at a time; no step of an int8
+//! model mixes rows of different sequences, so that a sequence's result does not depend on its neighbours.
+
+mod attention;
+mod embeddings;
+mod linear;
+mod sequences;
+mod tensors;
+
+pub use sequences::Sequences;
+pub(crate) use tensors::EncoderTensors;
+
+use crate::format::header::Config;
+use crate::format::{self, ModelFile};
+use crate::kernels::{Activation, Epilogue, Kernel, MatrixMut};
+use attention::AttentionScratch;
+use linear::LinearScratch;
+use tensors::{LayerNormTensors, LayerTensors};
+
+/// Tokens that pass through a whole feed-forward together: their inner states, the widest of all, then stay in the
+/// second-level cache (64 × 1,536 f32 are 384 KiB).
+const FEED_FORWARD_ROWS: usize = 64;
+
+/// Working memory of a forward pass; grows to the largest batch and is then reused.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// `[tokens, hidden_size]`
+    hidden: Vec<f32>,
+    /// `[tokens, 3·hidden_size]`
+    query_key_value: Vec<f32>,
+    /// `[tokens, hidden_size]`
+    context: Vec<f32>,
+    /// `[FEED_FORWARD_ROWS, intermediate_size]`
+    inner: Vec<f32>,
+    linear: LinearScratch,
+    attention: AttentionScratch,
+}
+
+/// One model's encoder, ready to run: everything but the working memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Forward<'a> {
+    pub(crate) file: &'a ModelFile,
+    pub(crate) tensors: &'a EncoderTensors,
+    pub(crate) kernel: Kernel,
+}
+
+impl Forward<'_> {
+    /// Runs the encoder and returns the last hidden states, `[tokens, hidden_size]`.
+    ///
+    /// `observe` sees the hidden states behind the embeddings (index 0) and behind each layer (from 1).
+    /// Ids and positions must be in the model's range; see [`Forward::check`].
+    pub(crate) fn run<'s>(
+        &self,
+        sequences: &Sequences,
+        scratch: &'s mut Scratch,
+        mut observe: impl FnMut(usize, &[f32]),
+    ) -> &'s [f32] {
+        let config = &self.file.header().config;
+        let (tokens, hidden_size) = (sequences.tokens(), config.hidden_size);
+        resize(&mut scratch.hidden, tokens * hidden_size);
+        resize(&mut scratch.query_key_value, tokens * 3 * hidden_size);
+        resize(&mut scratch.context, tokens * hidden_size);
+        let inner_rows = tokens.min(FEED_FORWARD_ROWS);
+        resize(&mut scratch.inner, inner_rows * config.intermediate_size);
+
+        embeddings::gather(self, sequences, &mut scratch.hidden);
+        self.layer_norm(
+            &self.tensors.embeddings_layer_norm,
+            &mut scratch.hidden[..tokens * hidden_size],
+        );
+        observe(0, &scratch.hidden[..tokens * hidden_size]);
+        for (index, layer) in self.tensors.layers.iter().enumerate() {
+            self.attention(layer, sequences, config, scratch);
+            self.feed_forward(layer, tokens, config, scratch);
+            observe(index + 1, &scratch.hidden[..tokens * hidden_size]);
+        }
+        &scratch.hidden[..tokens * hidden_size]
+    }
+
+    /// hidden = LayerNorm(hidden + output(attention(hidden)))
+    fn attention(
+        &self,
+        layer: &LayerTensors,
+        sequences: &Sequences,
+        config: &Config,
+        scratch: &mut Scratch,
+    ) {
+        let (tokens, hidden_size) = (sequences.tokens(), config.hidden_size);
+        let hidden = &mut scratch.hidden[..tokens * hidden_size];
+        layer.query_key_value.resolve(self.file).forward(
+            self.kernel,
+            hidden,
+            Epilogue::Store(Activation::Identity),
+            &mut scratch.linear,
+            &mut scratch.query_key_value[..tokens * 3 * hidden_size],
+        );
+        attention::run(
+            self,
+            config,
+            sequences,
+            &scratch.query_key_value[..tokens * 3 * hidden_size],
+            &mut scratch.attention,
+            &mut scratch.context[..tokens * hidden_size],
+        );
+        layer.attention_output.resolve(self.file).forward(
+            self.kernel,
+            &scratch.context[..tokens * hidden_size],
+            Epilogue::Accumulate,
+            &mut scratch.linear,
+            hidden,
+        );
+        self.layer_norm(&layer.attention_layer_norm, hidden);
+    }
+
+    /// hidden = LayerNorm(hidden + output(activation(intermediate(hidden))))
+    fn feed_forward(
+        &self,
+        layer: &LayerTensors,
+        tokens: usize,
+        config: &Config,
+        scratch: &mut Scratch,
+    ) {
+        let intermediate = layer.intermediate.resolve(self.file);
+        let output = layer.output.resolve(self.file);
+        let hidden = &mut scratch.hidden[..tokens * config.hidden_size];
+        let activation = activation(config.hidden_act);
+        for block in hidden.chunks_mut(FEED_FORWARD_ROWS * config.hidden_size) {
+            let rows = block.len() / config.hidden_size;
+            let inner = &mut scratch.inner[..rows * config.intermediate_size];
+            let epilogue = Epilogue::Store(activation);
+            intermediate.forward(self.kernel, block, epilogue, &mut scratch.linear, inner);
+            output.forward(
+                self.kernel,
+                inner,
+                Epilogue::Accumulate,
+                &mut scratch.linear,
+                block,
+            );
+            self.layer_norm(&layer.output_layer_norm, block);
+        }
+    }
+
+    fn layer_norm(&self, tensors: &LayerNormTensors, rows: &mut [f32]) {
+        let weights = tensors.resolve(self.file);
+        let eps = self.file.header().config.layer_norm_eps;
+        let width = weights.weight.len();
+        let rows = MatrixMut::new(rows, rows.len() / width, width, width);
+        self.kernel
+            .layer_norm(rows, weights.weight, weights.bias, eps);
+    }
+}
+
+/// The kernels' name of a configured activation.
+pub(crate) fn activation(activation: format::header::Activation) -> Activation {
+    use format::header::Activation as Configured;
+    match activation {
+        Configured::Gelu => Activation::Gelu,
+        Configured::GeluTanh => Activation::GeluTanh,
+        Configured::Relu => Activation::Relu,
+        Configured::Silu => Activation::Silu,
+        Configured::Tanh => Activation::Tanh,
+        Configured::Sigmoid => Activation::Sigmoid,
+        Configured::Identity => Activation::Identity,
+    }
+}
+
+/// Makes room for `length` values without touching those that are there.
+fn resize(values: &mut Vec<f32>, length: usize) {
+    if values.len() < length {
+        values.resize(length, 0.0);
+    }
+}

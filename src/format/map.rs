@@ -1,0 +1,55 @@
+//! The one place that maps files.
+//!
+//! A map is only as constant as the file: if another process shortens the file, a later read ends this process with
+//! SIGBUS, and if it overwrites the file, the weights change under the computation. Neither can break memory safety
+//! beyond that: every index that comes out of the file is checked where it is used, the map is never written to, and
+//! numbers of any value are valid weights. `bertlet-convert` therefore never writes in place: it writes a new file and
+//! renames it, which leaves existing maps untouched. Do the same when you update a model on a device.
+#![allow(unsafe_code)] // mapping a file is unsafe by nature; the reasons stand above and at the block
+
+use memmap2::Mmap;
+use std::{fs::File, io, ops::Deref, path::Path};
+
+/// The bytes of a model: mapped from a file, or part of the executable.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    /// A read-only shared map.
+    Mapped(Mmap),
+    /// Data that the executable itself carries (and the operating system maps).
+    Static(&'static [u8]),
+}
+
+impl Bytes {
+    /// Maps `path` read-only.
+    pub(super) fn map(path: &Path) -> io::Result<Bytes> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::IsADirectory,
+                "is a directory, expected a .bertlet file (bertlet-convert makes one from a checkpoint directory)",
+            ));
+        }
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "is not a regular file; a model must be a file that can be mapped",
+            ));
+        }
+        // SAFETY: the map is read-only and private to this value; what a concurrent change of the file can do is
+        // described at the head of this module.
+        let map = unsafe { Mmap::map(&file)? };
+        Ok(Bytes::Mapped(map))
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Static(bytes) => bytes,
+        }
+    }
+}

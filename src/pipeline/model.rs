@@ -1,0 +1,208 @@
+//! An open model: file, tokenizer, kernel.
+
+use crate::encoder::EncoderTensors;
+use crate::error::{Error, Result};
+use crate::format::header::Header;
+use crate::format::{FormatError, Locator, ModelFile, Tensor};
+use crate::heads::{ClassificationHead, Dense};
+use crate::kernels::Kernel;
+use crate::tokenizer::{self, BoundTokenizer, Tokenizer, Vocabulary};
+use half::f16;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The model that the executable carries, if the feature `default-model` is on.
+#[cfg(feature = "default-model")]
+static EMBEDDED: &Aligned<[u8]> = &Aligned(*include_bytes!("../../models/default.bertlet"));
+
+/// Puts the embedded file where tensors may lie in place.
+#[cfg(feature = "default-model")]
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
+/// A model, opened and checked. Cloning it is cheap; all clones share the file.
+///
+/// ```
+/// # #[cfg(feature = "default-model")] {
+/// let model = bertlet::Model::embedded()?;
+/// assert_eq!(model.header().config.hidden_size, 384);
+/// # }
+/// # Ok::<(), bertlet::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Model {
+    parts: Arc<Parts>,
+    kernel: Kernel,
+}
+
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) file: ModelFile,
+    pub(super) tensors: EncoderTensors,
+    pub(super) dense: Vec<Dense<f16>>,
+    pub(super) classification: Option<ClassificationHead>,
+    tokenizer: Tokenizer,
+    vocabulary: VocabularyTensors,
+}
+
+/// See [`Vocabulary`].
+#[derive(Debug)]
+struct VocabularyTensors {
+    trie: Tensor<u32>,
+    token_starts: Tensor<u32>,
+    token_text: Tensor<u8>,
+}
+
+impl Model {
+    /// Maps the `.bertlet` file at `path` and checks its header; the weights are read as they are needed.
+    ///
+    /// The kernel is the one that `BERTLET_KERNEL` names, or else the best that this CPU has.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Format`], or [`Error::Kernel`] if `BERTLET_KERNEL` names one that cannot run here.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model> {
+        Model::new(ModelFile::open(path)?)
+    }
+
+    /// The model that the executable carries, used in place.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the library was built without the feature `default-model`; else as [`Model::open`].
+    pub fn embedded() -> Result<Model> {
+        #[cfg(feature = "default-model")]
+        return Model::new(ModelFile::from_static("<embedded model>", &EMBEDDED.0)?);
+        #[cfg(not(feature = "default-model"))]
+        Err(Error::Model(
+            "this program carries no model: name a .bertlet file with -m FILE or in BERTLET_MODEL"
+                .to_owned(),
+        ))
+    }
+
+    fn new(file: ModelFile) -> Result<Model> {
+        let kernel = Kernel::from_environment()?;
+        let parts = match Parts::locate(file) {
+            Ok(parts) => parts,
+            Err((file, source)) => {
+                return Err(Error::Format {
+                    path: file.path().to_owned(),
+                    source,
+                });
+            }
+        };
+        Ok(Model {
+            parts: Arc::new(parts),
+            kernel,
+        })
+    }
+
+    /// The same model on another kernel.
+    #[must_use]
+    pub fn with_kernel(&self, kernel: Kernel) -> Model {
+        Model {
+            parts: self.parts.clone(),
+            kernel,
+        }
+    }
+
+    /// What the file says of the model.
+    pub fn header(&self) -> &Header {
+        self.parts.file.header()
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &ModelFile {
+        &self.parts.file
+    }
+
+    /// The kernel that computes.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> BoundTokenizer<'_> {
+        let Parts {
+            file,
+            tokenizer,
+            vocabulary,
+            ..
+        } = &*self.parts;
+        let vocabulary = vocabulary.resolve(file);
+        tokenizer.with(vocabulary.expect("the lengths were checked when the model was opened"))
+    }
+
+    /// Reads the whole file and checks every tensor; see [`ModelFile::verify`].
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming the first damaged tensor.
+    pub fn verify(&self) -> Result<()> {
+        self.parts.file.verify()
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Parts {
+    fn locate(file: ModelFile) -> Result<Parts, (ModelFile, FormatError)> {
+        let located = (|| {
+            let locator = file.locator();
+            let tensors = EncoderTensors::locate(&locator)?;
+            let dense = Dense::locate_all(&locator)?;
+            let classification = ClassificationHead::locate(&locator)?;
+            let vocabulary = VocabularyTensors::locate(&locator)?;
+            let tokenizer = vocabulary
+                .resolve(&file)
+                .and_then(|vocabulary| Tokenizer::new(&file.header().tokenizer, vocabulary))
+                .map_err(|error| FormatError::Tokenizer {
+                    message: error.to_string(),
+                })?;
+            locator.finish()?;
+            check_ids(&file, &tokenizer)?;
+            Ok((tensors, dense, classification, tokenizer, vocabulary))
+        })();
+        match located {
+            Ok((tensors, dense, classification, tokenizer, vocabulary)) => Ok(Parts {
+                file,
+                tensors,
+                dense,
+                classification,
+                tokenizer,
+                vocabulary,
+            }),
+            Err(error) => Err((file, error)),
+        }
+    }
+}
+
+impl VocabularyTensors {
+    fn locate(locator: &Locator<'_>) -> Result<VocabularyTensors, FormatError> {
+        Ok(VocabularyTensors {
+            trie: locator.vector(tokenizer::TRIE)?,
+            token_starts: locator.vector(tokenizer::TOKEN_STARTS)?,
+            token_text: locator.vector(tokenizer::TOKEN_TEXT)?,
+        })
+    }
+
+    fn resolve<'a>(&self, file: &'a ModelFile) -> Result<Vocabulary<'a>> {
+        Vocabulary::new(
+            file.get(self.trie),
+            file.get(self.token_starts),
+            file.get(self.token_text),
+        )
+    }
+}
+
+/// Every id that the tokenizer can give has a row in the word embedding.
+fn check_ids(file: &ModelFile, tokenizer: &Tokenizer) -> Result<(), FormatError> {
+    let rows = file.header().config.vocab_size;
+    if tokenizer.id_bound() <= rows {
+        return Ok(());
+    }
+    Err(FormatError::Config {
+        field: "vocab_size",
+        found: rows.to_string(),
+        expected: format!("at least {}, the tokenizer's ids", tokenizer.id_bound()),
+    })
+}

@@ -1,0 +1,371 @@
+//! Bad files: one for each rule of the format.
+
+use bertlet::Error;
+use bertlet::format::header::{
+    Activation, Config, Dtype, EmbeddingConfig, Header, Pooling, Precision, Source, TemplatePiece,
+    TokenizerConfig, TokenizerKind,
+};
+use bertlet::format::{FormatError, ModelFile, TensorData, write};
+use std::path::PathBuf;
+
+fn header() -> Header {
+    Header {
+        producer: "test".to_owned(),
+        source: Source::default(),
+        precision: Precision::F16,
+        config: Config {
+            model_type: "bert".to_owned(),
+            hidden_size: 8,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            intermediate_size: 12,
+            hidden_act: Activation::Gelu,
+            layer_norm_eps: 1e-12,
+            max_position_embeddings: 16,
+            type_vocab_size: 2,
+            vocab_size: 10,
+        },
+        tokenizer: TokenizerConfig {
+            kind: TokenizerKind::WordPiece,
+            clean_text: true,
+            handle_chinese_chars: true,
+            strip_accents: true,
+            lowercase: true,
+            unk_token: "[UNK]".to_owned(),
+            continuing_subword_prefix: "##".to_owned(),
+            max_input_chars_per_word: 100,
+            added_tokens: Vec::new(),
+            single: vec![
+                TemplatePiece::Special { id: 1, type_id: 0 },
+                TemplatePiece::First { type_id: 0 },
+            ],
+            pair: Vec::new(),
+        },
+        max_length: 16,
+        embedding: EmbeddingConfig {
+            pooling: vec![Pooling::Mean],
+            dense: Vec::new(),
+            normalize: true,
+            prompts: Default::default(),
+            default_prompt_name: None,
+            include_prompt: true,
+        },
+        head: None,
+        tensors: Vec::new(),
+    }
+}
+
+fn tensors() -> Vec<TensorData<'static>> {
+    vec![
+        TensorData::new("a", &[3], &[1.0f32, 2.0, 3.0]),
+        TensorData::new("b", &[2, 5], &[7i8; 10]),
+        TensorData::new("c", &[2], &[half::f16::ONE; 2]),
+    ]
+}
+
+fn bytes_of(header: Header) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(header, &tensors(), &mut bytes).unwrap();
+    bytes
+}
+
+fn good() -> Vec<u8> {
+    bytes_of(header())
+}
+
+/// A good file whose header JSON was changed afterwards, as the writer never would.
+fn with_header(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let mut header = header();
+    // The longer name makes room for the change, so that the tensors stay where they are.
+    header.source.name = "x".repeat(200);
+    let mut bytes = bytes_of(header);
+    let length = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let mut json: serde_json::Value = serde_json::from_slice(&bytes[24..24 + length]).unwrap();
+    json["source"]["name"] = "".into();
+    change(&mut json);
+    let mut json = serde_json::to_vec(&json).unwrap();
+    assert!(json.len() <= length);
+    json.resize(length, b' ');
+    bytes[24..24 + length].copy_from_slice(&json);
+    bytes
+}
+
+/// A file of the test's own that goes when the value does.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, bytes: &[u8]) -> TempFile {
+        let name = format!("bertlet-format-{}-{name}.bertlet", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        TempFile(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// The rule that opening `bytes` breaks; checks that the message names the file.
+fn refusal(name: &str, bytes: &[u8]) -> FormatError {
+    let file = TempFile::new(name, bytes);
+    let error = ModelFile::open(&file.0).expect_err(name);
+    let message = error.to_string();
+    assert!(
+        message.starts_with(&*file.0.to_string_lossy()),
+        "{message} does not name the file"
+    );
+    match error {
+        Error::Format { source, .. } => source,
+        other => panic!("{name}: {other}"),
+    }
+}
+
+#[test]
+fn a_good_file_opens_and_verifies() {
+    let file = TempFile::new("good", &good());
+    let model = ModelFile::open(&file.0).unwrap();
+    model.verify().unwrap();
+    let locator = model.locator();
+    let a = locator.tensor::<f32>("a", &[3]).unwrap();
+    let b = locator.tensor::<i8>("b", &[2, 5]).unwrap();
+    assert_eq!(model.get(a), [1.0, 2.0, 3.0]);
+    assert_eq!(model.get(b), [7; 10]);
+    assert!(model.header().tensors.iter().all(|t| t.offset % 64 == 0));
+    assert_eq!(
+        locator.finish(),
+        Err(FormatError::UnknownTensor {
+            name: "c".to_owned()
+        })
+    );
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    assert_eq!(good(), good());
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = good();
+    for length in 0..bytes.len() {
+        let error = refusal("truncated", &bytes[..length]);
+        let expected = match length {
+            0..24 => matches!(error, FormatError::TooShort { .. }),
+            _ => matches!(
+                error,
+                FormatError::HeaderLength { .. } | FormatError::Length { .. }
+            ),
+        };
+        assert!(expected, "{length} bytes: {error}");
+    }
+}
+
+#[test]
+fn appended_bytes_are_refused() {
+    let mut bytes = good();
+    bytes.push(0);
+    assert!(matches!(
+        refusal("appended", &bytes),
+        FormatError::Length { .. }
+    ));
+}
+
+#[test]
+fn prefix_rules() {
+    let mut bytes = good();
+    bytes[..4].copy_from_slice(b"GGUF");
+    let error = refusal("magic", &bytes);
+    assert!(matches!(error, FormatError::Magic { .. }));
+    assert!(error.to_string().contains("GGUF file"));
+
+    let mut bytes = good();
+    bytes[8] = 2;
+    let error = refusal("version", &bytes);
+    assert_eq!(error, FormatError::Version { found: 2 });
+    assert!(error.to_string().contains("update bertlet"));
+
+    let mut bytes = good();
+    bytes[12] = 1;
+    assert_eq!(
+        refusal("reserved", &bytes),
+        FormatError::Reserved { found: 1 }
+    );
+
+    let mut bytes = good();
+    bytes[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert!(matches!(
+        refusal("header length", &bytes),
+        FormatError::HeaderLength {
+            found: u64::MAX,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn header_rules() {
+    let bytes = with_header(|json| json["producex"] = "test".into());
+    assert!(matches!(
+        refusal("unknown field", &bytes),
+        FormatError::Header { .. }
+    ));
+
+    let mut bytes = good();
+    bytes[24] = 0xff;
+    assert!(matches!(
+        refusal("not JSON", &bytes),
+        FormatError::Header { .. }
+    ));
+}
+
+#[test]
+fn table_rules() {
+    let bytes = with_header(|json| json["tensors"][1]["name"] = "a".into());
+    assert_eq!(
+        refusal("duplicate", &bytes),
+        FormatError::DuplicateTensor {
+            name: "a".to_owned()
+        }
+    );
+
+    let bytes = with_header(|json| json["tensors"][1]["shape"][0] = 99.into());
+    assert!(matches!(
+        refusal("overlap", &bytes),
+        FormatError::Offset { name, .. } if name == "c"
+    ));
+
+    let bytes = with_header(|json| {
+        let offset = &mut json["tensors"][2]["offset"];
+        *offset = (offset.as_u64().unwrap() + 64).into();
+    });
+    assert!(matches!(
+        refusal("hole", &bytes),
+        FormatError::Offset { name, .. } if name == "c"
+    ));
+
+    let bytes = with_header(|json| {
+        json["tensors"][1]["shape"] = serde_json::json!([usize::MAX, usize::MAX]);
+    });
+    assert!(matches!(
+        refusal("overflow", &bytes),
+        FormatError::Offset { name, .. } if name == "b"
+    ));
+}
+
+#[test]
+fn absurd_configurations_are_refused_by_field() {
+    type Change = fn(&mut Header);
+    let changes: [(&str, Change); 14] = [
+        ("hidden_size", |h| h.config.hidden_size = 0),
+        ("hidden_size", |h| h.config.hidden_size = 1 << 31),
+        ("num_hidden_layers", |h| {
+            h.config.num_hidden_layers = 1_000_000_000;
+        }),
+        ("num_attention_heads", |h| h.config.num_attention_heads = 0),
+        ("num_attention_heads", |h| h.config.num_attention_heads = 3),
+        ("intermediate_size", |h| {
+            h.config.intermediate_size = usize::MAX;
+        }),
+        ("vocab_size", |h| h.config.vocab_size = 0),
+        ("type_vocab_size", |h| h.config.type_vocab_size = 0),
+        ("max_length", |h| h.max_length = 17),
+        ("model_type", |h| h.config.model_type = "gpt2".to_owned()),
+        ("layer_norm_eps", |h| h.config.layer_norm_eps = -1.0),
+        ("embedding.pooling", |h| h.embedding.pooling.clear()),
+        ("embedding.default_prompt_name", |h| {
+            h.embedding.default_prompt_name = Some("query".to_owned());
+        }),
+        ("tokenizer.single", |h| {
+            h.tokenizer.single = vec![TemplatePiece::Special { id: 1, type_id: 0 }];
+        }),
+    ];
+    for (field, change) in changes {
+        let mut header = header();
+        change(&mut header);
+        match refusal(field, &bytes_of(header)) {
+            FormatError::Config { field: found, .. } => assert_eq!(found, field),
+            other => panic!("{field}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn tensors_of_another_type_or_shape_are_refused() {
+    let file = TempFile::new("shape", &good());
+    let model = ModelFile::open(&file.0).unwrap();
+    let locator = model.locator();
+    let error = locator.tensor::<f32>("a", &[4]).unwrap_err();
+    let expected = FormatError::Shape {
+        name: "a".to_owned(),
+        found: (Dtype::F32, vec![3]),
+        expected: (Dtype::F32, vec![4]),
+    };
+    assert_eq!(error, expected);
+    assert!(locator.tensor::<i8>("a", &[3]).is_err());
+    assert!(locator.vector::<i8>("b").is_err());
+    assert_eq!(
+        locator.tensor::<f32>("z", &[1]).unwrap_err(),
+        FormatError::MissingTensor {
+            name: "z".to_owned()
+        }
+    );
+}
+
+#[test]
+fn verify_finds_what_a_load_does_not_read() {
+    let at = |bytes: &[u8], name: &str| {
+        let file = TempFile::new("offsets", bytes);
+        let model = ModelFile::open(&file.0).unwrap();
+        let entry = model.header().tensors.iter().find(|t| t.name == name);
+        entry.unwrap().offset as usize
+    };
+    let verify = |bytes: &[u8]| {
+        let file = TempFile::new("verify", bytes);
+        match ModelFile::open(&file.0).unwrap().verify() {
+            Err(Error::Format { source, .. }) => source,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut bytes = good();
+    let b = at(&bytes, "b");
+    bytes[b] ^= 1;
+    assert!(matches!(verify(&bytes), FormatError::Checksum { name, .. } if name == "b"));
+
+    let mut bytes = good();
+    bytes[b - 1] = 1;
+    assert_eq!(
+        verify(&bytes),
+        FormatError::Padding {
+            name: "b".to_owned()
+        }
+    );
+
+    let mut bytes = Vec::new();
+    let tensors = [TensorData::new("a", &[2], &[1.0, f32::NAN])];
+    write(header(), &tensors, &mut bytes).unwrap();
+    assert_eq!(
+        verify(&bytes),
+        FormatError::NotFinite {
+            name: "a".to_owned(),
+            index: 1
+        }
+    );
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    let missing = std::env::temp_dir().join("bertlet-no-such-file.bertlet");
+    let message = ModelFile::open(&missing).unwrap_err().to_string();
+    assert!(message.contains("bertlet-no-such-file.bertlet: No such file"));
+    let message = ModelFile::open(std::env::temp_dir())
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("is a directory"), "{message}");
+    assert!(matches!(
+        refusal("empty", b""),
+        FormatError::TooShort { length: 0 }
+    ));
+}

@@ -1,0 +1,293 @@
+//! BERT's tensors: one table of names and shapes, and how they become [`Weights`].
+
+use super::{
+    config::{Architecture, ModelConfig, Positions},
+    positions,
+    tensors::TensorStore,
+};
+use crate::weights::{LayerNorm, LayerWeights, Linear, Weights};
+use anyhow::{Context, Result, bail, ensure};
+use bertlet::format::header::{Config, HeadConfig};
+use std::collections::BTreeMap;
+
+/// Prefix of the encoder's tensors in checkpoints with a head; `BertModel` saves them without.
+const PREFIX: &str = "bert.";
+/// Checkpoints converted from TensorFlow call LayerNorm's weight and bias so.
+const OLD_NAMES: [(&str, &str); 2] = [
+    ("LayerNorm.gamma", "LayerNorm.weight"),
+    ("LayerNorm.beta", "LayerNorm.bias"),
+];
+/// Buffers that hold 0, 1, 2, … or zeros, not weights.
+const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_ids"];
+
+const WORDS: &str = "embeddings.word_embeddings.weight";
+const POSITIONS: &str = "embeddings.position_embeddings.weight";
+const TYPES: &str = "embeddings.token_type_embeddings.weight";
+const POOLER: &str = "pooler.dense";
+const CLASSIFIER: &str = "classifier";
+
+/// What a tensor of this name belongs to, when it is not the encoder's.
+fn head_of(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "cls.predictions.bias"
+        | "cls.predictions.transform.dense.weight"
+        | "cls.predictions.transform.dense.bias"
+        | "cls.predictions.transform.LayerNorm.weight"
+        | "cls.predictions.transform.LayerNorm.bias"
+        | "cls.predictions.decoder.weight"
+        | "cls.predictions.decoder.bias" => "masked-language-model head",
+        "cls.seq_relationship.weight" | "cls.seq_relationship.bias" => "next-sentence head",
+        "qa_outputs.weight" | "qa_outputs.bias" => "question-answering head",
+        "pooler.dense.weight" | "pooler.dense.bias" => {
+            "pooler (only a classification head uses it)"
+        }
+        _ => return None,
+    })
+}
+
+/// The checkpoint's tensors under the names of `BertModel`.
+#[derive(Debug)]
+pub(crate) struct Tensors {
+    store: TensorStore,
+    /// Name of `BertModel` → name in the file.
+    names: BTreeMap<String, String>,
+    /// What of the checkpoint is not converted, for the user.
+    pub notices: Vec<String>,
+}
+
+/// Names and shapes of the tensors that the converter reads.
+fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+    let Config {
+        hidden_size: hidden,
+        intermediate_size: inner,
+        vocab_size,
+        max_position_embeddings,
+        type_vocab_size,
+        num_hidden_layers,
+        ..
+    } = model.config;
+    let mut shapes = BTreeMap::new();
+    let norm = |shapes: &mut BTreeMap<_, _>, name: String| {
+        shapes.insert(format!("{name}.weight"), vec![hidden]);
+        shapes.insert(format!("{name}.bias"), vec![hidden]);
+    };
+    let linear = |shapes: &mut BTreeMap<_, _>, name: String, output: usize, input: usize| {
+        shapes.insert(format!("{name}.weight"), vec![output, input]);
+        shapes.insert(format!("{name}.bias"), vec![output]);
+    };
+    shapes.insert(WORDS.into(), vec![vocab_size, hidden]);
+    shapes.insert(POSITIONS.into(), vec![max_position_embeddings, hidden]);
+    shapes.insert(TYPES.into(), vec![type_vocab_size, hidden]);
+    norm(&mut shapes, "embeddings.LayerNorm".into());
+    for layer in (0..num_hidden_layers).map(layer_name) {
+        for part in ["query", "key", "value"] {
+            linear(
+                &mut shapes,
+                format!("{layer}.attention.self.{part}"),
+                hidden,
+                hidden,
+            );
+        }
+        linear(
+            &mut shapes,
+            format!("{layer}.attention.output.dense"),
+            hidden,
+            hidden,
+        );
+        norm(&mut shapes, format!("{layer}.attention.output.LayerNorm"));
+        linear(
+            &mut shapes,
+            format!("{layer}.intermediate.dense"),
+            inner,
+            hidden,
+        );
+        linear(&mut shapes, format!("{layer}.output.dense"), hidden, inner);
+        norm(&mut shapes, format!("{layer}.output.LayerNorm"));
+    }
+    if let Architecture::SequenceClassification(HeadConfig::SequenceClassification {
+        labels, ..
+    }) = &model.architecture
+    {
+        linear(&mut shapes, POOLER.into(), hidden, hidden);
+        linear(&mut shapes, CLASSIFIER.into(), labels.len(), hidden);
+    }
+    shapes
+}
+
+fn layer_name(index: usize) -> String {
+    format!("encoder.layer.{index}")
+}
+
+/// The name that `BertModel` gives a tensor.
+fn canonical(name: &str) -> String {
+    let mut name = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    for (old, new) in OLD_NAMES {
+        if let Some(stem) = name.strip_suffix(old) {
+            name = format!("{stem}{new}");
+        }
+    }
+    name
+}
+
+impl Tensors {
+    /// Checks every tensor of the checkpoint against the table: all that are expected are there with their shapes, and
+    /// nothing is there that is not known.
+    pub fn new(store: TensorStore, model: &ModelConfig) -> Result<Tensors> {
+        // A layer takes 16 tensors; a hostile count must not make the table below large.
+        ensure!(
+            model.config.num_hidden_layers <= store.names().count(),
+            "config.json says {} layers, the weights hold {} tensors",
+            model.config.num_hidden_layers,
+            store.names().count()
+        );
+        let expected = expected(model);
+        let mut names = BTreeMap::new();
+        let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
+        for stored in store.names() {
+            let name = canonical(stored);
+            if BUFFERS.contains(&name.as_str()) {
+                continue;
+            }
+            if let Some(shape) = expected.get(&name) {
+                let found = store.shape(stored).unwrap_or_default();
+                ensure!(
+                    found == shape,
+                    "tensor '{stored}': found shape {found:?}, config.json makes it {shape:?}"
+                );
+                if let Some(other) = names.insert(name, stored.to_owned()) {
+                    bail!("tensors '{other}' and '{stored}' are the same part of the model");
+                }
+            } else if let Some(head) = head_of(&name).or_else(|| other_classifier(&name, model)) {
+                *left_out.entry(head).or_default() += 1;
+            } else {
+                bail!(
+                    "tensor '{stored}' is not part of {} as config.json describes it; \
+                     what is not understood is not converted",
+                    model.architecture_name.as_deref().unwrap_or("BertModel")
+                );
+            }
+        }
+        for (name, shape) in &expected {
+            let computed = name == POSITIONS && model.positions == Positions::Sinusoidal;
+            ensure!(
+                computed || names.contains_key(name),
+                "tensor '{name}' of shape {shape:?} is missing in the weights"
+            );
+        }
+        let notices = left_out
+            .into_iter()
+            .map(|(head, count)| format!("left out: {head}, {count} tensors"))
+            .collect();
+        Ok(Tensors {
+            store,
+            names,
+            notices,
+        })
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let stored = self
+            .names
+            .get(name)
+            .with_context(|| format!("tensor '{name}' is missing"))?;
+        self.store.read(stored)
+    }
+
+    fn layer_norm(&self, name: &str) -> Result<LayerNorm> {
+        Ok(LayerNorm {
+            weight: self.read(&format!("{name}.weight"))?,
+            bias: self.read(&format!("{name}.bias"))?,
+        })
+    }
+
+    /// Linear layers of one input width, their outputs one after another.
+    fn linear(&self, parts: &[String], in_features: usize) -> Result<Linear> {
+        let mut weight = Vec::new();
+        let mut bias = Vec::new();
+        for name in parts {
+            weight.append(&mut self.read(&format!("{name}.weight"))?);
+            bias.append(&mut self.read(&format!("{name}.bias"))?);
+        }
+        let out_features = bias.len();
+        Ok(Linear {
+            weight,
+            bias,
+            in_features,
+            out_features,
+        })
+    }
+
+    /// Reads all weights as f32, one stored tensor at a time. `dense` is passed through.
+    pub fn weights(&self, model: &ModelConfig, dense: Vec<Linear>) -> Result<Weights> {
+        let config = &model.config;
+        let hidden = config.hidden_size;
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| {
+                let layer = layer_name(index);
+                let part = |name: &str| format!("{layer}.{name}");
+                Ok(LayerWeights {
+                    query_key_value: self.linear(
+                        &["query", "key", "value"]
+                            .map(|name| part(&format!("attention.self.{name}"))),
+                        hidden,
+                    )?,
+                    attention_output: self.linear(&[part("attention.output.dense")], hidden)?,
+                    attention_layer_norm: self.layer_norm(&part("attention.output.LayerNorm"))?,
+                    intermediate: self.linear(&[part("intermediate.dense")], hidden)?,
+                    output: self.linear(&[part("output.dense")], config.intermediate_size)?,
+                    output_layer_norm: self.layer_norm(&part("output.LayerNorm"))?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let head = matches!(model.architecture, Architecture::SequenceClassification(_));
+        let optional = |name: &str| {
+            head.then(|| self.linear(&[name.to_owned()], hidden))
+                .transpose()
+        };
+        Ok(Weights {
+            config: config.clone(),
+            word_embeddings: self.read(WORDS)?,
+            position_table: self.position_table(config)?,
+            embeddings_layer_norm: self.layer_norm("embeddings.LayerNorm")?,
+            layers,
+            pooler: optional(POOLER)?,
+            classifier: optional(CLASSIFIER)?,
+            dense,
+        })
+    }
+
+    /// `[type_vocab_size, max_position_embeddings, hidden_size]`: sums of a position vector and a type vector.
+    fn position_table(&self, config: &Config) -> Result<Vec<f32>> {
+        let hidden = config.hidden_size;
+        let positions = if self.names.contains_key(POSITIONS) {
+            self.read(POSITIONS)?
+        } else {
+            positions::sinusoidal(config.max_position_embeddings, hidden)
+        };
+        let types = self.read(TYPES)?;
+        let mut table = Vec::with_capacity(config.type_vocab_size * positions.len());
+        for kind in types.chunks_exact(hidden) {
+            for position in positions.chunks_exact(hidden) {
+                table.extend(
+                    position
+                        .iter()
+                        .zip(kind)
+                        .map(|(position, kind)| position + kind),
+                );
+            }
+        }
+        Ok(table)
+    }
+}
+
+/// A classifier of tokens or of choices has the name of a sequence classifier; the architecture tells them apart.
+fn other_classifier(name: &str, model: &ModelConfig) -> Option<&'static str> {
+    if !matches!(name, "classifier.weight" | "classifier.bias") {
+        return None;
+    }
+    match model.architecture_name.as_deref() {
+        Some("BertForTokenClassification") => Some("token-classification head"),
+        Some("BertForMultipleChoice") => Some("multiple-choice head"),
+        _ => None,
+    }
+}

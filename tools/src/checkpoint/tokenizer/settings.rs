@@ -1,0 +1,194 @@
+//! `tokenizer_config.json` with its companions `special_tokens_map.json` and `added_tokens.json`.
+
+use crate::checkpoint::json::{Object, kind};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Tokenizer classes of transformers that are BERT's; each of them rebuilds the normalizer from its own settings.
+const BERT_CLASSES: [&str; 2] = ["BertTokenizer", "BertTokenizerFast"];
+/// Classes that take `tokenizer.json` as it stands.
+const GENERIC_CLASSES: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
+
+/// What the files beside the vocabulary say.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// `tokenizer_config.json`; empty where there is none.
+    config: Object,
+    /// `special_tokens_map.json`; empty where there is none.
+    special: Object,
+    /// `added_tokens.json`: token → id; empty where there is none.
+    added: Object,
+}
+
+impl Settings {
+    pub fn read(directory: &Path) -> Result<Settings> {
+        let read = |name: &str| -> Result<Object> {
+            let path = directory.join(name);
+            match Object::read(&path)? {
+                Some(object) => Ok(object),
+                None => Object::from_value(path.display().to_string(), Value::Object(Map::new())),
+            }
+        };
+        let settings = Settings {
+            config: read("tokenizer_config.json")?,
+            special: read("special_tokens_map.json")?,
+            added: read("added_tokens.json")?,
+        };
+        settings.class()?;
+        Ok(settings)
+    }
+
+    fn class(&self) -> Result<Option<&str>> {
+        let class = self.config.string("tokenizer_class")?;
+        if let Some(name) = class {
+            ensure!(
+                BERT_CLASSES.contains(&name) || GENERIC_CLASSES.contains(&name),
+                "{}: '{name}' is not supported; supported are BertTokenizer, BertTokenizerFast and \
+                 PreTrainedTokenizerFast",
+                self.config.at("tokenizer_class")
+            );
+        }
+        Ok(class)
+    }
+
+    /// `model_max_length`, unless it is transformers' number for "none" (10³⁰).
+    pub fn model_max_length(&self) -> Result<Option<usize>> {
+        Ok(match self.config.number("model_max_length")? {
+            Some(number) if number >= 1.0 && number < u32::MAX.into() => Some(number as usize),
+            _ => None,
+        })
+    }
+
+    /// The settings of BERT's normalizer, where the file states them.
+    pub fn normalizer(&self) -> Result<NormalizerSettings> {
+        Ok(NormalizerSettings {
+            lowercase: self.config.boolean("do_lower_case")?,
+            handle_chinese_chars: self.config.boolean("tokenize_chinese_chars")?,
+            strip_accents: self.config.boolean("strip_accents")?,
+        })
+    }
+
+    /// Lets the settings of a BERT tokenizer class win over `tokenizer.json`, as transformers does, and says so.
+    pub fn override_normalizer(&self, file: &mut Value, notices: &mut Vec<String>) -> Result<()> {
+        if self
+            .class()?
+            .is_some_and(|name| !BERT_CLASSES.contains(&name))
+        {
+            return Ok(());
+        }
+        let settings = self.normalizer()?;
+        let normalizer = &mut file["normalizer"];
+        if normalizer["type"] != "BertNormalizer" {
+            return Ok(());
+        }
+        let stated = [
+            ("lowercase", "do_lower_case", settings.lowercase),
+            (
+                "handle_chinese_chars",
+                "tokenize_chinese_chars",
+                settings.handle_chinese_chars,
+            ),
+            ("strip_accents", "strip_accents", settings.strip_accents),
+        ];
+        for (field, setting, value) in stated {
+            if let Some(value) = value
+                && normalizer[field] != value
+            {
+                notices.push(format!(
+                    "tokenizer_config.json says {setting} {value}, tokenizer.json {field} {}; the former is obeyed, \
+                     as transformers does",
+                    normalizer[field]
+                ));
+                normalizer[field] = value.into();
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of a special token such as `cls_token`, and its entry for `added_tokens` without the id.
+    pub fn special_token(&self, key: &str) -> Result<Option<(String, Value)>> {
+        for source in [&self.config, &self.special] {
+            if let Some(value) = source.get(key) {
+                return special_token(value)
+                    .with_context(|| source.at(key))
+                    .map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds the tokens that only these files name to `added_tokens` of a `tokenizer.json`.
+    pub fn add_tokens(&self, file: &mut Value) -> Result<()> {
+        let mut entries: Vec<Value> = Vec::new();
+        if let Some(decoder) = self.config.object("added_tokens_decoder")? {
+            for (id, value) in decoder.iter() {
+                let id: u32 = id
+                    .parse()
+                    .with_context(|| format!("{}: expected an id", decoder.at(id)))?;
+                let (_, mut entry) =
+                    special_token(value).with_context(|| decoder.at(&id.to_string()))?;
+                entry["id"] = id.into();
+                entry["special"] = value["special"].as_bool().unwrap_or(false).into();
+                entries.push(entry);
+            }
+        }
+        for (token, _) in self.added.iter() {
+            let id = self.added.required(token, self.added.id(token)?)?;
+            entries.push(json!({
+                "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": true, "special": false,
+            }));
+        }
+        if file["added_tokens"].is_null() {
+            file["added_tokens"] = json!([]);
+        }
+        let Some(known) = file["added_tokens"].as_array_mut() else {
+            bail!("tokenizer.json, field 'added_tokens': expected an array");
+        };
+        for entry in entries {
+            match known
+                .iter()
+                .find(|token| token["content"] == entry["content"])
+            {
+                None => known.push(entry),
+                Some(same) => ensure!(
+                    same["id"] == entry["id"],
+                    "added token {} has id {} in one file and {} in another",
+                    entry["content"],
+                    same["id"],
+                    entry["id"]
+                ),
+            }
+        }
+        known.sort_by_key(|token| token["id"].as_u64());
+        Ok(())
+    }
+}
+
+/// What `tokenizer_config.json` states about the normalizer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NormalizerSettings {
+    pub lowercase: Option<bool>,
+    pub handle_chinese_chars: Option<bool>,
+    pub strip_accents: Option<bool>,
+}
+
+/// A special token is a string, or an object with the flags of an added token.
+fn special_token(value: &Value) -> Result<(String, Value)> {
+    let flag = |key: &str| value[key].as_bool().unwrap_or(false);
+    let content = match value {
+        Value::String(content) => content,
+        Value::Object(fields) => fields
+            .get("content")
+            .and_then(Value::as_str)
+            .context("has no 'content'")?,
+        other => bail!("expected a token, found {}", kind(other)),
+    };
+    let entry = json!({
+        "content": content,
+        "single_word": flag("single_word"), "lstrip": flag("lstrip"), "rstrip": flag("rstrip"),
+        "normalized": flag("normalized"), "special": true,
+    });
+    Ok((content.to_owned(), entry))
+}

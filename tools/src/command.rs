@@ -1,0 +1,187 @@
+//! What `bertlet-convert` does.
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::hub::{self, HubId};
+use crate::pack;
+use crate::progress::Progress;
+use crate::quantize::{self, QuantizedEncoder};
+use crate::reference::Batch;
+use crate::weights::Weights;
+use anyhow::{Context, Result, anyhow, ensure};
+use bertlet::Model;
+use bertlet::format::header::{Header, Precision};
+use bertlet::format::{TensorData, write};
+use clap::{Parser, ValueEnum};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  bertlet-convert ./my-checkpoint -o my.bertlet
+  bertlet-convert sentence-transformers/all-MiniLM-L6-v2 -o minilm.bertlet --precision f16
+  bertlet-convert owner/model@v1.0 -o model.bertlet
+
+A hub id is downloaded into the cache that Python's huggingface_hub uses; HF_HOME, HF_ENDPOINT, HF_TOKEN and
+HF_HUB_OFFLINE are honoured.";
+
+/// Turns a Hugging Face BERT checkpoint into a .bertlet file.
+#[derive(Debug, Parser)]
+#[command(name = "bertlet-convert", version, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Directory of the checkpoint, or a hub id: owner/name[@revision]
+    checkpoint: String,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// How the weights are stored
+    #[arg(long, value_enum, default_value_t = Choice::Int8)]
+    precision: Choice,
+    /// Branch, tag or commit of a hub id
+    #[arg(long)]
+    revision: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Choice {
+    /// 8-bit weights and activations: small and fast
+    Int8,
+    /// Half-precision weights, arithmetic in f32: the most faithful
+    F16,
+}
+
+/// Converts as the command line says.
+///
+/// # Errors
+/// The checkpoint cannot be read or is not supported, or the file cannot be written.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let checkpoint = open(&arguments)?;
+    for notice in &checkpoint.notices {
+        eprintln!("bertlet-convert: {notice}");
+    }
+    let progress = Progress::new();
+    progress.step("reading weights");
+    let weights = checkpoint.weights()?;
+    let (precision, encoder) = match arguments.precision {
+        Choice::F16 => (Precision::F16, pack::Encoder::F16),
+        Choice::Int8 => (Precision::Int8, pack::Encoder::Int8(quantized(&checkpoint, &weights, &progress)?)),
+    };
+    progress.step("writing");
+    let header = pack::header(&checkpoint, precision);
+    let tensors = pack::tensors(&header, &checkpoint.vocabulary, &weights, &encoder)?;
+    let output = &arguments.output;
+    write_checked(output, header, &tensors, |model| check_tokenizer(&checkpoint, model))?;
+    progress.finish();
+    let size = fs::metadata(output).map_or(0, |metadata| metadata.len());
+    eprintln!(
+        "bertlet-convert: wrote {} ({:.1} MB)",
+        output.display(),
+        size as f64 / 1e6
+    );
+    Ok(())
+}
+
+/// A directory where there is one of that name, else the hub.
+fn open(arguments: &Arguments) -> Result<Checkpoint> {
+    let path = Path::new(&arguments.checkpoint);
+    if path.is_dir() {
+        ensure!(
+            arguments.revision.is_none(),
+            "{}: --revision is for a hub id, this is a directory",
+            path.display()
+        );
+        return checkpoint::open(path);
+    }
+    ensure!(
+        !path.exists(),
+        "{}: is a file, expected the directory of a checkpoint",
+        path.display()
+    );
+    let mut id = HubId::parse(&arguments.checkpoint)
+        .with_context(|| format!("{}: no such directory", path.display()))?;
+    if let Some(revision) = &arguments.revision {
+        ensure!(
+            id.revision.is_none(),
+            "the revision is given twice: '{}' and --revision {revision}",
+            arguments.checkpoint
+        );
+        id.revision = Some(revision.clone());
+    }
+    hub::fetch(&id, &hub::Options::from_env()?)?.open()
+}
+
+/// Quantizes the encoder on the calibration text that comes with the converter.
+fn quantized(
+    checkpoint: &Checkpoint,
+    weights: &Weights,
+    progress: &Progress,
+) -> Result<QuantizedEncoder> {
+    let mut batch = Batch::default();
+    for line in quantize::CALIBRATION_TEXT.lines() {
+        let encoding = checkpoint
+            .reference_tokenizer()
+            .encode(line, true)
+            .map_err(|error| anyhow!("calibration text: {error}"))?;
+        let length = encoding.len().min(checkpoint.config.max_position_embeddings);
+        batch.push(&encoding.get_ids()[..length], &encoding.get_type_ids()[..length])?;
+    }
+    progress.step("quantizing");
+    quantize::quantize_encoder(weights, &batch, |done, total| progress.at(done, total))
+}
+
+/// Writes to a temporary file beside `output`, lets `check` look at it as a model, and only then gives it its name: an
+/// interrupted run leaves no half file, and a map of an older file of that name stays whole.
+fn write_checked(
+    output: &Path,
+    header: Header,
+    tensors: &[TensorData<'_>],
+    check: impl FnOnce(&Model) -> Result<()>,
+) -> Result<()> {
+    ensure!(
+        !output.is_dir(),
+        "{}: is a directory, expected the name of the file to write",
+        output.display()
+    );
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = Part(output.with_file_name(name));
+    let written = (|| {
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(&part.0)?);
+        write(header, tensors, &mut out)?;
+        out.flush()?;
+        out.get_ref().sync_all()
+    })();
+    written.with_context(|| format!("{}: cannot be written", part.0.display()))?;
+    let model = Model::open(&part.0)?;
+    check(&model)?;
+    drop(model);
+    fs::rename(&part.0, output)
+        .with_context(|| format!("{}: cannot be renamed to {}", part.0.display(), output.display()))?;
+    std::mem::forget(part);
+    Ok(())
+}
+
+/// A file that is removed unless it was renamed.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Where it was never made there is nothing to remove, and nobody to tell where removing fails.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Refuses a model whose tokenizer does not agree with Hugging Face's on the built-in lines.
+fn check_tokenizer(checkpoint: &Checkpoint, model: &Model) -> Result<()> {
+    let tokenizer = model.tokenizer();
+    let mut tokens = [bertlet::tokenizer::Tokens::new(), bertlet::tokenizer::Tokens::new()];
+    checkpoint.check_tokenizer(|first, second| {
+        let [a, b] = &mut tokens;
+        tokenizer.tokenize(first, a);
+        tokenizer.tokenize(second.unwrap_or_default(), b);
+        let (mut ids, mut type_ids) = (Vec::new(), Vec::new());
+        let template = tokenizer.rules().template();
+        template.assemble(&a.ids, second.map(|_| &b.ids[..]), &mut ids, &mut type_ids);
+        Ok((ids, type_ids.into_iter().map(u32::from).collect()))
+    })
+}

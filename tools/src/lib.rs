@@ -1,0 +1,11 @@
+//! What `bertlet-convert` is made of: reading checkpoints, quantizing them, writing `.bertlet` files.
+#![deny(unsafe_code)]
+
+pub mod checkpoint;
+pub mod command;
+pub mod hub;
+pub mod pack;
+pub mod progress;
+pub mod quantize;
+pub mod reference;
+pub mod weights;

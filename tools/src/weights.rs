@@ -1,0 +1,64 @@
+//! The f32 weights of one model: what the checkpoint reader makes, and the reference encoder, the quantizer and the
+//! file writer use.
+
+use bertlet::format::header::Config;
+
+/// All weights of a BERT encoder and the heads behind it, in f32, row-major.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    /// The encoder's shape.
+    pub config: Config,
+    /// `[vocab_size, hidden_size]`.
+    pub word_embeddings: Vec<f32>,
+    /// `[type_vocab_size, max_position_embeddings, hidden_size]`: position vector plus token type vector, folded.
+    pub position_table: Vec<f32>,
+    /// Behind the sum of the embeddings.
+    pub embeddings_layer_norm: LayerNorm,
+    /// `num_hidden_layers` of them, first to last.
+    pub layers: Vec<LayerWeights>,
+    /// `[hidden_size, hidden_size]`, followed by tanh, where the checkpoint has one.
+    pub pooler: Option<Linear>,
+    /// `[labels, hidden_size]`, where the checkpoint has one.
+    pub classifier: Option<Linear>,
+    /// Layers behind the pooling of a sentence vector (sentence-transformers' `2_Dense`), in order.
+    pub dense: Vec<Linear>,
+}
+
+/// One encoder layer.
+#[derive(Debug, Clone)]
+pub struct LayerWeights {
+    /// `[3·hidden_size, hidden_size]`: query rows, key rows, value rows.
+    pub query_key_value: Linear,
+    /// `[hidden_size, hidden_size]`, on the concatenated heads.
+    pub attention_output: Linear,
+    /// Behind the attention's residual sum.
+    pub attention_layer_norm: LayerNorm,
+    /// `[intermediate_size, hidden_size]`, followed by the activation.
+    pub intermediate: Linear,
+    /// `[hidden_size, intermediate_size]`.
+    pub output: Linear,
+    /// Behind the feed-forward's residual sum.
+    pub output_layer_norm: LayerNorm,
+}
+
+/// y = W·x + b.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// `[out_features, in_features]`.
+    pub weight: Vec<f32>,
+    /// `[out_features]`; zeros where the checkpoint has none.
+    pub bias: Vec<f32>,
+    /// Width of the input.
+    pub in_features: usize,
+    /// Width of the output.
+    pub out_features: usize,
+}
+
+/// The affine part of a LayerNorm; its epsilon is `config.layer_norm_eps`.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    /// `[hidden_size]`.
+    pub weight: Vec<f32>,
+    /// `[hidden_size]`.
+    pub bias: Vec<f32>,
+}

@@ -1,0 +1,157 @@
+//! Same model, same text, same bytes: an int8 model's results do not depend on the kernel, the number of threads, or
+//! what else is in the batch and in which order.
+
+use crate::support::{Checkpoint, Golden, Input, MODELS};
+use bertlet::kernels::Kernel;
+use bertlet::{
+    Batch, Classifier, ClassifierOptions, Embedder, EmbedderOptions, EmbeddingOptions, Encoder,
+    Model, Text,
+};
+
+/// An int8 model on a kernel, and the inputs of its reference.
+fn model(name: &str, test: &str) -> (Model, Vec<Input>) {
+    let path = Checkpoint::copy(name, test).convert("int8");
+    (Model::open(path).unwrap(), Golden::read(name).meta.inputs)
+}
+
+/// Every bit that the encoder gives for `inputs` in one batch, for each input by itself: hidden states of all stages,
+/// sentence vector, logits.
+fn results(model: &Model, inputs: &[&Input]) -> Vec<Vec<u32>> {
+    let mut batch = Batch::new();
+    for input in inputs {
+        batch.push(&input.input_ids, &input.token_type_ids);
+    }
+    let hidden_size = model.header().config.hidden_size;
+    let mut results = vec![Vec::new(); inputs.len()];
+    let mut encoder = Encoder::new(model);
+    let observe = |_: usize, hidden: &[f32]| {
+        for (result, range) in results.iter_mut().zip(batch.sequences().ranges()) {
+            append_bits(
+                result,
+                &hidden[range.start * hidden_size..range.end * hidden_size],
+            );
+        }
+    };
+    encoder.hidden_states(&batch, observe).unwrap();
+    let mut vectors = Vec::new();
+    encoder
+        .embed(&batch, &EmbeddingOptions::default(), &mut vectors)
+        .unwrap();
+    let mut parts = vec![vectors];
+    if model.header().head.is_some() {
+        let mut logits = Vec::new();
+        encoder.classify(&batch, &mut logits).unwrap();
+        parts.push(logits);
+    }
+    for part in parts {
+        let width = part.len() / inputs.len();
+        for (result, row) in results.iter_mut().zip(part.chunks_exact(width)) {
+            append_bits(result, row);
+        }
+    }
+    results
+}
+
+fn append_bits(result: &mut Vec<u32>, values: &[f32]) {
+    assert!(values.iter().all(|value| value.is_finite()));
+    result.extend(values.iter().map(|value| value.to_bits()));
+}
+
+/// The results of every input in a batch of its own.
+fn alone(model: &Model, inputs: &[Input]) -> Vec<Vec<u32>> {
+    let single = |input| results(model, &[input]).remove(0);
+    inputs.iter().map(single).collect()
+}
+
+#[test]
+fn kernels_agree_to_the_bit() {
+    for name in MODELS {
+        let (model, inputs) = model(name, "kernels");
+        let inputs: Vec<&Input> = inputs.iter().collect();
+        let oracle = Kernel::by_name("generic").unwrap();
+        let expected = results(&model.with_kernel(oracle), &inputs);
+        for kernel in Kernel::available() {
+            let found = results(&model.with_kernel(kernel), &inputs);
+            assert!(found == expected, "{name}: {} differs", kernel.name());
+        }
+    }
+}
+
+#[test]
+fn the_batch_does_not_matter() {
+    for name in MODELS {
+        let (model, inputs) = model(name, "batches");
+        for kernel in Kernel::available() {
+            let model = model.with_kernel(kernel);
+            let expected = alone(&model, &inputs);
+            let forward: Vec<usize> = (0..inputs.len()).collect();
+            let backward: Vec<usize> = forward.iter().rev().copied().collect();
+            let twice: Vec<usize> = forward.iter().chain(&backward).copied().collect();
+            for order in [&forward, &backward, &twice] {
+                for size in [1, 2, 3, 5, order.len()] {
+                    for part in order.chunks(size) {
+                        let batch: Vec<&Input> = part.iter().map(|index| &inputs[*index]).collect();
+                        for (index, found) in part.iter().zip(results(&model, &batch)) {
+                            assert!(
+                                found == expected[*index],
+                                "{name}, {}: {:?} differs in a batch of {size}",
+                                kernel.name(),
+                                inputs[*index].texts
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_and_batch_sizes_do_not_matter() {
+    for name in MODELS {
+        let (model, inputs) = model(name, "threads");
+        // Enough texts for several batches on each thread.
+        let texts: Vec<Text<'_>> = (0..97)
+            .map(|index| text_of(&inputs[(index * 7) % inputs.len()]))
+            .collect();
+        let run = |threads, batch_tokens| {
+            let options = EmbedderOptions {
+                threads: Some(threads),
+                batch_tokens,
+                ..EmbedderOptions::default()
+            };
+            let embedder = Embedder::with_options(&model, options).unwrap();
+            let mut bits = Vec::new();
+            append_bits(&mut bits, embedder.embed(&texts).unwrap().values());
+            if model.header().head.is_some() {
+                let options = ClassifierOptions {
+                    threads: Some(threads),
+                    batch_tokens,
+                    ..ClassifierOptions::default()
+                };
+                let classifier = Classifier::with_options(&model, options).unwrap();
+                for answer in classifier.classify(&texts).unwrap() {
+                    append_bits(&mut bits, answer.scores());
+                }
+            }
+            bits
+        };
+        let expected = run(1, usize::MAX / 8);
+        for threads in [1, 2, 3, 5] {
+            for batch_tokens in [1, 30, 200] {
+                let found = run(threads, batch_tokens);
+                assert!(
+                    found == expected,
+                    "{name}: {threads} threads, {batch_tokens} tokens differ"
+                );
+            }
+        }
+    }
+}
+
+fn text_of(input: &Input) -> Text<'_> {
+    Text {
+        first: &input.texts[0],
+        second: input.texts.get(1).map(String::as_str),
+    }
+}

@@ -1,0 +1,5 @@
+//! Converter and runtime together, on the tiny checkpoints that `tests/golden/README.md` describes.
+
+mod invariance;
+mod reference;
+mod support;
