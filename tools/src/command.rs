@@ -64,13 +64,18 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let weights = checkpoint.weights()?;
     let (precision, encoder) = match arguments.precision {
         Choice::F16 => (Precision::F16, pack::Encoder::F16),
-        Choice::Int8 => (Precision::Int8, pack::Encoder::Int8(quantized(&checkpoint, &weights, &progress)?)),
+        Choice::Int8 => (
+            Precision::Int8,
+            pack::Encoder::Int8(quantized(&checkpoint, &weights, &progress)?),
+        ),
     };
     progress.step("writing");
     let header = pack::header(&checkpoint, precision);
     let tensors = pack::tensors(&header, &checkpoint.vocabulary, &weights, &encoder)?;
     let output = &arguments.output;
-    write_checked(output, header, &tensors, |model| check_tokenizer(&checkpoint, model))?;
+    write_checked(output, header, &tensors, |model| {
+        check_tokenizer(&checkpoint, model)
+    })?;
     progress.finish();
     let size = fs::metadata(output).map_or(0, |metadata| metadata.len());
     eprintln!(
@@ -122,8 +127,13 @@ fn quantized(
             .reference_tokenizer()
             .encode(line, true)
             .map_err(|error| anyhow!("calibration text: {error}"))?;
-        let length = encoding.len().min(checkpoint.config.max_position_embeddings);
-        batch.push(&encoding.get_ids()[..length], &encoding.get_type_ids()[..length])?;
+        let length = encoding
+            .len()
+            .min(checkpoint.config.max_position_embeddings);
+        batch.push(
+            &encoding.get_ids()[..length],
+            &encoding.get_type_ids()[..length],
+        )?;
     }
     progress.step("quantizing");
     quantize::quantize_encoder(weights, &batch, |done, total| progress.at(done, total))
@@ -155,8 +165,13 @@ fn write_checked(
     let model = Model::open(&part.0)?;
     check(&model)?;
     drop(model);
-    fs::rename(&part.0, output)
-        .with_context(|| format!("{}: cannot be renamed to {}", part.0.display(), output.display()))?;
+    fs::rename(&part.0, output).with_context(|| {
+        format!(
+            "{}: cannot be renamed to {}",
+            part.0.display(),
+            output.display()
+        )
+    })?;
     std::mem::forget(part);
     Ok(())
 }
@@ -174,7 +189,10 @@ impl Drop for Part {
 /// Refuses a model whose tokenizer does not agree with Hugging Face's on the built-in lines.
 fn check_tokenizer(checkpoint: &Checkpoint, model: &Model) -> Result<()> {
     let tokenizer = model.tokenizer();
-    let mut tokens = [bertlet::tokenizer::Tokens::new(), bertlet::tokenizer::Tokens::new()];
+    let mut tokens = [
+        bertlet::tokenizer::Tokens::new(),
+        bertlet::tokenizer::Tokens::new(),
+    ];
     checkpoint.check_tokenizer(|first, second| {
         let [a, b] = &mut tokens;
         tokenizer.tokenize(first, a);

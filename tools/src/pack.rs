@@ -55,14 +55,26 @@ pub fn tensors(
             let scale = "embeddings.word_embeddings.scale";
             out.push(TensorData::new(scale, &[vocab_size], &rows.scale));
         }
-        Encoder::F16 => out.push(half(words, &[vocab_size, hidden], &weights.word_embeddings)?),
+        Encoder::F16 => out.push(half(
+            words,
+            &[vocab_size, hidden],
+            &weights.word_embeddings,
+        )?),
     }
     out.push(half(
         "embeddings.position_table",
-        &[config.type_vocab_size, config.max_position_embeddings, hidden],
+        &[
+            config.type_vocab_size,
+            config.max_position_embeddings,
+            hidden,
+        ],
         &weights.position_table,
     )?);
-    push_layer_norm("embeddings.LayerNorm", &weights.embeddings_layer_norm, &mut out);
+    push_layer_norm(
+        "embeddings.LayerNorm",
+        &weights.embeddings_layer_norm,
+        &mut out,
+    );
     for (i, layer) in weights.layers.iter().enumerate() {
         let linears = [
             ("attention.query_key_value", &layer.query_key_value),
@@ -101,10 +113,7 @@ pub fn tensors(
     Ok(out)
 }
 
-fn push_vocabulary(
-    vocabulary: &[(String, u32)],
-    out: &mut Vec<TensorData<'static>>,
-) -> Result<()> {
+fn push_vocabulary(vocabulary: &[(String, u32)], out: &mut Vec<TensorData<'static>>) -> Result<()> {
     let tables = VocabularyTables::build(vocabulary)?;
     let VocabularyTables {
         trie,
@@ -112,14 +121,22 @@ fn push_vocabulary(
         token_text,
     } = &tables;
     out.push(TensorData::new(TRIE, &[trie.len()], trie));
-    out.push(TensorData::new(TOKEN_STARTS, &[token_starts.len()], token_starts));
+    out.push(TensorData::new(
+        TOKEN_STARTS,
+        &[token_starts.len()],
+        token_starts,
+    ));
     out.push(TensorData::new(TOKEN_TEXT, &[token_text.len()], token_text));
     Ok(())
 }
 
 fn push_layer_norm(name: &str, layer: &LayerNorm, out: &mut Vec<TensorData<'static>>) {
     for (part, values) in [("weight", &layer.weight), ("bias", &layer.bias)] {
-        out.push(TensorData::new(format!("{name}.{part}"), &[values.len()], values));
+        out.push(TensorData::new(
+            format!("{name}.{part}"),
+            &[values.len()],
+            values,
+        ));
     }
 }
 
@@ -127,7 +144,11 @@ fn push_layer_norm(name: &str, layer: &LayerNorm, out: &mut Vec<TensorData<'stat
 fn push_linear(name: &str, linear: &Linear, out: &mut Vec<TensorData<'static>>) -> Result<()> {
     let shape = [linear.out_features, linear.in_features];
     out.push(half(&format!("{name}.weight"), &shape, &linear.weight)?);
-    out.push(TensorData::new(format!("{name}.bias"), &shape[..1], &linear.bias));
+    out.push(TensorData::new(
+        format!("{name}.bias"),
+        &shape[..1],
+        &linear.bias,
+    ));
     Ok(())
 }
 
@@ -139,21 +160,46 @@ fn push_packed(name: &str, packed: &PackedLinear, out: &mut Vec<TensorData<'stat
     let width = [panels * 16];
     out.push(TensorData::new(part("weight"), &shape, &packed.weight));
     out.push(TensorData::new(part("scale"), &width, &packed.scale));
-    out.push(TensorData::new(part("column_sum"), &width, &packed.column_sum));
+    out.push(TensorData::new(
+        part("column_sum"),
+        &width,
+        &packed.column_sum,
+    ));
     out.push(TensorData::new(part("bias"), &width, &packed.bias));
-    out.push(TensorData::new(part("input_scale"), &[packed.in_features], &packed.input_scale));
+    out.push(TensorData::new(
+        part("input_scale"),
+        &[packed.in_features],
+        &packed.input_scale,
+    ));
 }
 
-fn push_heads(header: &Header, weights: &Weights, out: &mut Vec<TensorData<'static>>) -> Result<()> {
+fn push_heads(
+    header: &Header,
+    weights: &Weights,
+    out: &mut Vec<TensorData<'static>>,
+) -> Result<()> {
     if let Some(pooler) = &weights.pooler {
         push_linear("pooler", pooler, out)?;
     }
     if let Some(classifier) = &weights.classifier {
         let shape = [classifier.out_features, classifier.in_features];
-        out.push(TensorData::new("classifier.weight", &shape, &classifier.weight));
-        out.push(TensorData::new("classifier.bias", &shape[..1], &classifier.bias));
+        out.push(TensorData::new(
+            "classifier.weight",
+            &shape,
+            &classifier.weight,
+        ));
+        out.push(TensorData::new(
+            "classifier.bias",
+            &shape[..1],
+            &classifier.bias,
+        ));
     }
-    for (i, (linear, dense)) in weights.dense.iter().zip(&header.embedding.dense).enumerate() {
+    for (i, (linear, dense)) in weights
+        .dense
+        .iter()
+        .zip(&header.embedding.dense)
+        .enumerate()
+    {
         push_linear(&format!("dense.{i}"), linear, out)?;
         if !dense.bias {
             out.pop();

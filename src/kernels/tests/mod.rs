@@ -1,5 +1,6 @@
 //! Every kernel of the build runs the whole suite against the generic one, bit for bit.
 
+mod attention;
 mod functions;
 mod linear;
 mod rows;
