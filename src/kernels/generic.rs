@@ -128,6 +128,15 @@ impl Lanes for Generic {
         *to = std::array::from_fn(|i| x[i] as u8);
     }
     #[inline(always)]
+    fn store_halves(self, x: Self::I, low: &mut [u8; LANES], high: &mut [u8; LANES]) {
+        *low = std::array::from_fn(|i| x[i] as u8);
+        *high = std::array::from_fn(|i| (x[i] >> 8) as u8);
+    }
+    #[inline(always)]
+    fn store_quads(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]) {
+        *to = std::array::from_fn(|i| x[i % 4][i / 4] as u8);
+    }
+    #[inline(always)]
     fn load_i8(self, from: &[i8; LANES]) -> Self::F {
         std::array::from_fn(|i| f32::from(from[i]))
     }

@@ -49,6 +49,11 @@ pub(crate) trait Lanes: Copy {
     /// Lanes within 0…255 as bytes.
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]);
 
+    /// Lanes within 0…65535 as low and high bytes.
+    fn store_halves(self, x: Self::I, low: &mut [u8; LANES], high: &mut [u8; LANES]);
+    /// The low bytes of four vectors, lane by lane: four bytes of lane 0, four of lane 1, ….
+    fn store_quads(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]);
+
     fn load_i8(self, from: &[i8; LANES]) -> Self::F;
     fn load_f16(self, from: &[f16; LANES]) -> Self::F;
 

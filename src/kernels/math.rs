@@ -148,6 +148,19 @@ pub(crate) fn exp<L: Lanes>(lanes: L, x: L::F) -> L::F {
     lanes.select(lanes.less(x, lanes.splat(-87.0)), lanes.zero(), power)
 }
 
+/// 65535·2ᶠ for f in −½…½, within 8e-8.
+const EXP2_U16: [f32; 6] = [65535.0, 45425.385, 15742.896, 3637.6597, 634.0866, 87.00736];
+
+/// round(65535·2ᵗ) for t ≤ 0; what is not a number counts as the least, 0.
+#[inline(always)]
+pub(crate) fn exp2_u16<L: Lanes>(lanes: L, t: L::F) -> L::I {
+    // 2⁻³⁰·65535 rounds to zero, and NaN takes the second operand.
+    let t = lanes.max(t, lanes.splat(-30.0));
+    let whole = lanes.round(t);
+    let fraction = lanes.sub(t, lanes.to_float(whole));
+    lanes.round(lanes.scale_by_power(polynomial(lanes, fraction, &EXP2_U16), whole))
+}
+
 /// 1/(1 + e⁻ˣ).
 #[inline(always)]
 pub(crate) fn sigmoid<L: Lanes>(lanes: L, x: L::F) -> L::F {

@@ -7,6 +7,7 @@
 // SIMD intrinsics, raw matrix views and calls through proven function pointers need it; each use says why it is sound.
 #![allow(unsafe_code)]
 
+mod attention;
 mod generic;
 mod lanes;
 mod math;
@@ -21,6 +22,7 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+pub use attention::AttentionScratch;
 pub use math::Activation;
 pub use matrix::{Matrix, MatrixMut, QuantizedRows, QuantizedView, QuantizedViewMut, RowRange};
 pub use product::{Epilogue, MAX_K, PackedLinear, ShapeError};
@@ -261,6 +263,37 @@ impl Kernel {
     pub fn activation(&self, x: &mut [f32], activation: Activation) {
         // SAFETY: holding the kernel proves that the CPU runs it.
         unsafe { (self.0.activation)(x, activation) }
+    }
+
+    /// Attention of one sequence and head in 8-bit integers: softmax(scale·query·keyᵀ)·value into `out`,
+    /// `[queries, head_size]`, with query `[queries, head_size]`, key and value `[keys, head_size]`. The queries may be
+    /// any of the sequence's; each result depends on its own query and on all keys and values.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn attention(
+        &self,
+        query: Matrix<'_>,
+        key: Matrix<'_>,
+        value: Matrix<'_>,
+        scale: f32,
+        scratch: &mut AttentionScratch,
+        out: MatrixMut<'_>,
+    ) {
+        let head_size = query.columns();
+        assert_eq!(
+            (key.columns(), value.columns()),
+            (head_size, head_size),
+            "attention: head size"
+        );
+        assert_eq!(key.rows(), value.rows(), "attention: keys and values");
+        assert_eq!(
+            (out.rows(), out.columns()),
+            (query.rows(), head_size),
+            "attention: shape of out"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.attention)((query, key, value), scale, scratch, out) }
     }
 
     /// Each row of `x` becomes exp(scale·(x − max)), divided by the row's sum.

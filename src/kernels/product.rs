@@ -3,7 +3,7 @@
 
 use super::lanes::{LANES, Lanes};
 use super::math::{self, Activation};
-use super::matrix::{Block, MatrixMut, QuantizedView, bytes};
+use super::matrix::{Block, MatrixMut, QuantizedView, RowRange, bytes};
 use std::fmt;
 use std::ops::Range;
 
@@ -65,15 +65,15 @@ impl<'a> Tile<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct PackedLinear<'a> {
     /// `[ceil(n/16), 16·ceil(k/64), 16, 4]`, zero where k or n is padded.
-    panels: &'a [i8],
+    pub(super) panels: &'a [i8],
     /// `[ceil(n/16)·16]`
-    scale: &'a [f32],
+    pub(super) scale: &'a [f32],
     /// `[ceil(n/16)·16]`: Σ over k of a column's weights.
-    column_sum: &'a [i32],
+    pub(super) column_sum: &'a [i32],
     /// `[ceil(n/16)·16]`
-    bias: &'a [f32],
-    n: usize,
-    k: usize,
+    pub(super) bias: &'a [f32],
+    pub(super) n: usize,
+    pub(super) k: usize,
 }
 
 /// A slice of a [`PackedLinear`] has the wrong length.
@@ -168,8 +168,9 @@ impl<'a> PackedLinear<'a> {
     /// If the range leaves the layer, or begins (or ends, unless at n) off a multiple of 16.
     pub fn columns(&self, columns: Range<usize>) -> PackedLinear<'a> {
         assert!(columns.start <= columns.end && columns.end <= self.n);
-        assert!(columns.start % LANES == 0 && (columns.end % LANES == 0 || columns.end == self.n));
-        let padded = columns.start..columns.end.div_ceil(LANES) * LANES;
+        let aligned = |column: usize| column.is_multiple_of(LANES) || column == self.n;
+        assert!(aligned(columns.start) && aligned(columns.end));
+        let padded = columns.start.div_ceil(LANES) * LANES..columns.end.div_ceil(LANES) * LANES;
         let k = self.k.div_ceil(64) * 64;
         PackedLinear {
             panels: &self.panels[padded.start * k..padded.end * k],
@@ -194,6 +195,9 @@ pub enum Epilogue {
 /// Most accumulators that a tile of any kernel has: 4 panels of 32 rows.
 const MAX_TILE: usize = 4 * 32 * LANES;
 
+/// Most panels that a tile of any kernel has.
+const MAX_PANELS: usize = 8;
+
 #[repr(C, align(64))]
 struct Accumulators([i32; MAX_TILE]);
 
@@ -217,6 +221,17 @@ pub(crate) fn linear<P: Product>(
         Epilogue::Store(Activation::Tanh) => run(product, a, w, Replace(math::Tanh), out),
         Epilogue::Store(Activation::Sigmoid) => run(product, a, w, Replace(math::Sigmoid), out),
     }
+}
+
+/// out = a·wᵀ + bias, for kernels' own use.
+#[inline(always)]
+pub(super) fn store<P: Product>(
+    product: P,
+    a: QuantizedView<'_>,
+    w: PackedLinear<'_>,
+    out: MatrixMut<'_>,
+) {
+    run(product, a, w, Replace(math::Identity), out);
 }
 
 /// How a new value meets the one that is there.
@@ -263,8 +278,23 @@ fn run<P: Product, E: Finish>(
     let height = rows.div_ceil(tiles);
     let mut accumulators = Accumulators([0; MAX_TILE]);
     let mut state = P::State::default();
+    let lanes = product.lanes();
     for first_panel in (0..w.n.div_ceil(LANES)).step_by(P::NR) {
         let panels = P::NR.min(w.n.div_ceil(LANES) - first_panel);
+        let first_column = first_panel * LANES;
+        let columns = first_column..w.n.min(first_column + panels * LANES);
+        let mut channels = [Channels {
+            scale: lanes.zero(),
+            sum: lanes.zero(),
+            bias: lanes.zero(),
+        }; MAX_PANELS];
+        for (panel, channels) in channels[..panels].iter_mut().enumerate() {
+            let column = first_column + panel * LANES;
+            channels.scale = lanes.load(slice16(w.scale, column));
+            let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, column)));
+            channels.sum = lanes.mul(channels.scale, sum);
+            channels.bias = lanes.load(slice16(w.bias, column));
+        }
         for first_row in (0..rows).step_by(height) {
             let tile_rows = height.min(rows - first_row);
             let tile = Tile {
@@ -275,49 +305,60 @@ fn run<P: Product, E: Finish>(
                 depth,
             };
             product.multiply(&mut state, tile, &mut accumulators.0);
-            for panel in 0..panels {
-                let tile = &accumulators.0[panel * P::MR * LANES..][..tile_rows * LANES];
-                let place = (first_row, (first_panel + panel) * LANES);
-                finish_panel(product.lanes(), tile, a, w, finish, &mut out, place);
+            let accumulators = accumulators.0.as_chunks::<LANES>().0;
+            for (row, range) in a.ranges[first_row..][..tile_rows].iter().enumerate() {
+                let out = &mut out.row(first_row + row)[columns.clone()];
+                finish_row(
+                    lanes,
+                    &accumulators[row..],
+                    P::MR,
+                    *range,
+                    &channels[..panels],
+                    finish,
+                    out,
+                );
             }
         }
     }
 }
 
-/// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, bias)) for the rows of a tile in one panel.
+/// What sixteen columns bring to their outputs.
+#[derive(Clone, Copy)]
+struct Channels<F> {
+    scale: F,
+    /// scale·column_sum
+    sum: F,
+    bias: F,
+}
+
+/// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, bias)) for the panels of one row, whose accumulators lie
+/// `stride` apart.
 #[inline(always)]
-fn finish_panel<L: Lanes, E: Finish>(
+fn finish_row<L: Lanes, E: Finish>(
     lanes: L,
-    accumulators: &[i32],
-    a: QuantizedView<'_>,
-    w: PackedLinear<'_>,
+    accumulators: &[[i32; LANES]],
+    stride: usize,
+    range: RowRange,
+    channels: &[Channels<L::F>],
     finish: E,
-    out: &mut MatrixMut<'_>,
-    (first_row, column): (usize, usize),
+    out: &mut [f32],
 ) {
-    let scale = lanes.load(slice16(w.scale, column));
-    let sum = lanes.mul(
-        scale,
-        lanes.to_float(lanes.load_int(slice16(w.column_sum, column))),
-    );
-    let bias = lanes.load(slice16(w.bias, column));
-    let width = LANES.min(w.n - column);
-    let tile = accumulators.as_chunks::<LANES>().0;
-    for (row, accumulator) in tile.iter().enumerate() {
-        let range = a.ranges[first_row + row];
-        let offset = lanes.fma(lanes.splat(range.low), sum, bias);
-        let step = lanes.mul(lanes.splat(range.scale), scale);
-        let y = lanes.fma(lanes.to_float(lanes.load_int(accumulator)), step, offset);
-        let out = &mut out.row(first_row + row)[column..column + width];
-        match out.first_chunk_mut() {
-            Some(out) => finish.finish(lanes, y, out),
-            None => {
-                let mut all = [0.0; LANES];
-                all[..width].copy_from_slice(out);
-                finish.finish(lanes, y, &mut all);
-                out.copy_from_slice(&all[..width]);
-            }
+    let (scale, low) = (lanes.splat(range.scale), lanes.splat(range.low));
+    let (chunks, rest) = out.as_chunks_mut::<LANES>();
+    for (panel, channels) in channels.iter().enumerate() {
+        let offset = lanes.fma(low, channels.sum, channels.bias);
+        let step = lanes.mul(scale, channels.scale);
+        let accumulators = lanes.load_int(&accumulators[panel * stride]);
+        let y = lanes.fma(lanes.to_float(accumulators), step, offset);
+        if let Some(out) = chunks.get_mut(panel) {
+            finish.finish(lanes, y, out);
+            continue;
         }
+        let mut all = [0.0; LANES];
+        let width = rest.len();
+        all[..width].copy_from_slice(rest);
+        finish.finish(lanes, y, &mut all);
+        rest.copy_from_slice(&all[..width]);
     }
 }
 

@@ -1,5 +1,6 @@
 //! One table of functions for each kernel: everything over [`Lanes`](super::lanes::Lanes), compiled with its features.
 
+use super::attention::{self, AttentionScratch};
 use super::math::Activation;
 use super::matrix::{Matrix, MatrixMut, QuantizedView, QuantizedViewMut};
 use super::product::{self, Epilogue, PackedLinear, Product};
@@ -16,6 +17,8 @@ pub(crate) struct Table {
     pub(crate) layer_norm_quantize:
         unsafe fn(MatrixMut<'_>, (&[f32], &[f32], f32), Option<&[f32]>, QuantizedViewMut<'_>),
     pub(crate) activation: unsafe fn(&mut [f32], Activation),
+    pub(crate) attention:
+        unsafe fn((Matrix<'_>, Matrix<'_>, Matrix<'_>), f32, &mut AttentionScratch, MatrixMut<'_>),
     pub(crate) softmax_rows: unsafe fn(MatrixMut<'_>, f32),
     pub(crate) embed_i8: unsafe fn(&[i8], f32, &[f16], &mut [f32]),
     pub(crate) embed_f16: unsafe fn(&[f16], &[f16], &mut [f32]),
@@ -38,6 +41,8 @@ macro_rules! table {
             layer_norm_quantize(x: MatrixMut<'_>, norm: (&[f32], &[f32], f32), scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
                 = |p| rows::layer_norm_quantize(p.lanes(), x, norm, scale, out);
             activation(x: &mut [f32], function: Activation) = |p| rows::activation(p.lanes(), x, function);
+            attention(qkv: (Matrix<'_>, Matrix<'_>, Matrix<'_>), scale: f32, scratch: &mut AttentionScratch, out: MatrixMut<'_>)
+                = |p| attention::attention(p, qkv, scale, scratch, out);
             softmax_rows(x: MatrixMut<'_>, scale: f32) = |p| rows::softmax_rows(p.lanes(), x, scale);
             embed_i8(word: &[i8], scale: f32, position: &[f16], out: &mut [f32])
                 = |p| rows::embed_i8(p.lanes(), word, scale, position, out);
@@ -51,7 +56,7 @@ macro_rules! table {
         );
         Table {
             name: $name, supported: $supported,
-            quantize_rows, linear, layer_norm, layer_norm_quantize, activation, softmax_rows, embed_i8, embed_f16, convert_f16,
+            quantize_rows, linear, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
             matrix_vector_f16, matrix_vector_f32,
         }
     }};

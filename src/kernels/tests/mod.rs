@@ -1,5 +1,6 @@
 //! Every kernel of the build runs the whole suite against the generic one, bit for bit.
 
+mod attention;
 mod functions;
 mod linear;
 mod rows;
@@ -70,10 +71,6 @@ impl Random {
             .wrapping_mul(6364136223846793005)
             .wrapping_add(1442695040888963407);
         (self.0 >> 32) as u32
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n
     }
 
     /// In −1…1.

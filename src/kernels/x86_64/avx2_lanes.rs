@@ -137,6 +137,43 @@ impl Lanes for Avx2Lanes {
     }
 
     #[inline(always)]
+    fn store_halves(self, x: [__m256i; 2], low: &mut [u8; LANES], high: &mut [u8; LANES]) {
+        // SAFETY: `self` proves that the CPU has the instructions; the pointers are those of whole arrays.
+        unsafe {
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(x[0], x[1]));
+            let lows = _mm256_and_si256(words, _mm256_set1_epi16(255));
+            let highs = _mm256_srli_epi16::<8>(words);
+            for (words, to) in [(lows, low), (highs, high)] {
+                let bytes = _mm_packus_epi16(
+                    _mm256_castsi256_si128(words),
+                    _mm256_extracti128_si256::<1>(words),
+                );
+                _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store_quads(self, x: [[__m256i; 2]; 4], to: &mut [u8; 4 * LANES]) {
+        for (half, to) in to.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            // SAFETY: `self` proves that the CPU has the instructions; the pointer is that of the whole array.
+            unsafe {
+                let byte = _mm256_set1_epi32(255);
+                let low = _mm256_or_si256(
+                    _mm256_and_si256(x[0][half], byte),
+                    _mm256_slli_epi32::<8>(_mm256_and_si256(x[1][half], byte)),
+                );
+                let high = _mm256_or_si256(
+                    _mm256_and_si256(x[2][half], byte),
+                    _mm256_slli_epi32::<8>(_mm256_and_si256(x[3][half], byte)),
+                );
+                let all = _mm256_or_si256(low, _mm256_slli_epi32::<16>(high));
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), all);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn load_i8(self, from: &[i8; LANES]) -> Pair {
         // SAFETY: `self` proves that the CPU has the instructions; the pointer is that of the whole array.
         unsafe {

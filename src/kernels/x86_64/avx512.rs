@@ -71,6 +71,31 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn store_halves(self, x: __m512i, low: &mut [u8; LANES], high: &mut [u8; LANES]) {
+        self.store_bytes(x, low);
+        // SAFETY: `self` proves that the CPU has the instruction.
+        self.store_bytes(unsafe { _mm512_srli_epi32::<8>(x) }, high);
+    }
+
+    #[inline(always)]
+    fn store_quads(self, x: [__m512i; 4], to: &mut [u8; 4 * LANES]) {
+        // SAFETY: `self` proves that the CPU has the instructions; the pointer is that of the whole array.
+        unsafe {
+            let byte = _mm512_set1_epi32(255);
+            let low = _mm512_or_si512(
+                _mm512_and_si512(x[0], byte),
+                _mm512_slli_epi32::<8>(_mm512_and_si512(x[1], byte)),
+            );
+            let high = _mm512_or_si512(
+                _mm512_and_si512(x[2], byte),
+                _mm512_slli_epi32::<8>(_mm512_and_si512(x[3], byte)),
+            );
+            let all = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), all);
+        }
+    }
+
+    #[inline(always)]
     fn sum(self, x: __m512) -> f32 {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe {

@@ -24,7 +24,8 @@ pub(crate) fn supported() -> bool {
 
 /// 12 rows × 2 panels: 24 accumulators, 2 weights and a broadcast in 32 registers.
 const MR: usize = 12;
-const NR: usize = 2;
+/// Panels whose results are finished together, a pair multiplied at a time.
+const NR: usize = 4;
 
 impl Product for Avx512Vnni {
     type Lanes = Avx512;
@@ -45,15 +46,15 @@ impl Product for Avx512Vnni {
     }
 }
 
-/// The product of a tile of at most `MR` rows and two panels, into accumulators with `STRIDE` rows a panel.
+/// The product of a tile of at most `MR` rows and any number of panels, into accumulators with `STRIDE` rows a panel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn multiply<const STRIDE: usize>(tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, STRIDE);
-    for first in (0..tile.panels).step_by(NR) {
+    for first in (0..tile.panels).step_by(2) {
         let size = tile.depth * 64 * LANES;
         let pair = Tile {
             weights: &tile.weights[first * size..],
-            panels: NR.min(tile.panels - first),
+            panels: 2.min(tile.panels - first),
             ..tile
         };
         let accumulators = &mut accumulators[first * STRIDE * LANES..];

@@ -24,12 +24,14 @@ pub(crate) fn supported() -> bool {
 
 /// 6 rows × 1 panel: 12 accumulators, 2 weights and a broadcast in 16 registers.
 const MR: usize = 6;
+/// Panels whose results are finished together, multiplied one at a time.
+const NR: usize = 4;
 
 impl Product for AvxVnni {
     type Lanes = Avx2Lanes;
     type State = ();
     const MR: usize = MR;
-    const NR: usize = 1;
+    const NR: usize = NR;
 
     #[inline(always)]
     fn lanes(self) -> Avx2Lanes {
@@ -47,27 +49,31 @@ impl Product for AvxVnni {
 #[target_feature(enable = "avx2,avxvnni")]
 fn multiply(tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
-    // SAFETY: `check` passed, and NR is one panel.
-    unsafe {
-        match tile.rows {
-            1 => rows::<1>(tile, accumulators),
-            2 => rows::<2>(tile, accumulators),
-            3 => rows::<3>(tile, accumulators),
-            4 => rows::<4>(tile, accumulators),
-            5 => rows::<5>(tile, accumulators),
-            6 => rows::<6>(tile, accumulators),
-            rows => unreachable!("a tile of {rows} rows"),
+    for panel in 0..tile.panels {
+        let weights = tile.panel(panel);
+        let accumulators = &mut accumulators[panel * MR * LANES..];
+        // SAFETY: `check` passed.
+        unsafe {
+            match tile.rows {
+                1 => rows::<1>(tile, weights, accumulators),
+                2 => rows::<2>(tile, weights, accumulators),
+                3 => rows::<3>(tile, weights, accumulators),
+                4 => rows::<4>(tile, weights, accumulators),
+                5 => rows::<5>(tile, weights, accumulators),
+                6 => rows::<6>(tile, weights, accumulators),
+                rows => unreachable!("a tile of {rows} rows"),
+            }
         }
     }
 }
 
 /// # Safety
-/// The tile has `R` rows and one panel and passed its check.
+/// The tile has `R` rows and passed its check; `weights` is one of its panels.
 #[inline]
 #[target_feature(enable = "avx2,avxvnni")]
-unsafe fn rows<const R: usize>(tile: Tile<'_>, accumulators: &mut [i32]) {
+unsafe fn rows<const R: usize>(tile: Tile<'_>, weights: &[i8], accumulators: &mut [i32]) {
     let a: *const i32 = tile.rows_of_blocks.as_ptr().cast();
-    let w = tile.weights.as_ptr();
+    let w = weights.as_ptr();
     let row = tile.depth * 16;
     let mut sums = [[_mm256_setzero_si256(); 2]; R];
     for k in 0..row {

@@ -1,0 +1,204 @@
+//! Attention in 8-bit integers: close to double precision, the same bits from every kernel.
+
+use super::*;
+
+/// Queries, keys and values side by side, as a projection leaves them: `[tokens, 3·head_size]`.
+struct Heads {
+    data: Vec<f32>,
+    tokens: usize,
+    head_size: usize,
+}
+
+impl Heads {
+    fn new(tokens: usize, head_size: usize, random: &mut Random) -> Self {
+        let mut data = random.floats(tokens * 3 * head_size, 2.0);
+        for row in data.chunks_mut(3 * head_size) {
+            // Values off center, as they are in practice.
+            row[2 * head_size..]
+                .iter_mut()
+                .for_each(|x| *x = *x * 0.5 + 0.7);
+        }
+        Heads {
+            data,
+            tokens,
+            head_size,
+        }
+    }
+
+    fn part(&self, part: usize) -> Matrix<'_> {
+        let first = (part * self.head_size).min(self.data.len());
+        Matrix::new(
+            &self.data[first..],
+            self.tokens,
+            self.head_size,
+            3 * self.head_size,
+        )
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_size as f32).sqrt()
+    }
+
+    fn run(&self, kernel: Kernel, scratch: &mut AttentionScratch) -> Vec<f32> {
+        let mut out = vec![0.0; self.tokens * self.head_size];
+        let view = MatrixMut::new(&mut out, self.tokens, self.head_size, self.head_size);
+        kernel.attention(
+            self.part(0),
+            self.part(1),
+            self.part(2),
+            self.scale(),
+            scratch,
+            view,
+        );
+        out
+    }
+
+    /// In double precision.
+    fn exact(&self) -> Vec<f64> {
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter()
+                .zip(b)
+                .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                .sum()
+        };
+        let mut out = Vec::new();
+        for query in 0..self.tokens {
+            let query = self.part(0).row(query);
+            let scores: Vec<f64> = (0..self.tokens)
+                .map(|key| dot(query, self.part(1).row(key)) * f64::from(self.scale()))
+                .collect();
+            let highest = scores.iter().copied().fold(f64::MIN, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|score| (score - highest).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            for channel in 0..self.head_size {
+                let value = |key: usize| f64::from(self.part(2).row(key)[channel]);
+                out.push(
+                    (0..self.tokens)
+                        .map(|key| weights[key] * value(key))
+                        .sum::<f64>()
+                        / sum,
+                );
+            }
+        }
+        out
+    }
+}
+
+#[test]
+fn attention_is_close_to_double_precision_and_the_same_from_every_kernel() {
+    let random = &mut Random(21);
+    for head_size in [1, 16, 26, 32, 64, 65, 128] {
+        for tokens in [0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130] {
+            let heads = Heads::new(tokens, head_size, random);
+            let expected = heads.run(generic(), &mut AttentionScratch::default());
+            // Query and key steps blur a score by some 1/100, values are within 1/254 of their range.
+            let worst = expected
+                .iter()
+                .zip(heads.exact())
+                .map(|(y, exact)| (f64::from(*y) - exact).abs());
+            let worst = worst.fold(0.0, f64::max);
+            assert!(worst < 0.03, "{tokens} × {head_size}: {worst}");
+            for_each_kernel(|kernel| {
+                let found = heads.run(kernel, &mut AttentionScratch::default());
+                assert_eq!(
+                    bits(&found),
+                    bits(&expected),
+                    "{kernel:?}, {tokens} × {head_size}"
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn used_scratch_and_apart_queries_change_nothing() {
+    let random = &mut Random(22);
+    let long = Heads::new(200, 64, random);
+    for_each_kernel(|kernel| {
+        let mut scratch = AttentionScratch::default();
+        long.run(kernel, &mut scratch);
+        for (tokens, head_size) in [(37, 26), (70, 32), (5, 128)] {
+            let heads = Heads::new(tokens, head_size, &mut Random(23));
+            let expected = heads.run(kernel, &mut AttentionScratch::default());
+            assert_eq!(
+                bits(&heads.run(kernel, &mut scratch)),
+                bits(&expected),
+                "{kernel:?}"
+            );
+            for query in [0..1, 3..5, tokens - 1..tokens] {
+                let mut out = vec![0.0; query.len() * head_size];
+                let view = MatrixMut::new(&mut out, query.len(), head_size, head_size);
+                let queries = heads.part(0).row_range(query.clone());
+                kernel.attention(
+                    queries,
+                    heads.part(1),
+                    heads.part(2),
+                    heads.scale(),
+                    &mut scratch,
+                    view,
+                );
+                let expected = &expected[query.start * head_size..query.end * head_size];
+                assert_eq!(bits(&out), bits(expected), "{kernel:?}, queries {query:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn flat_weights_average_the_values_and_sharp_ones_pick_one() {
+    let (tokens, head_size) = (300, 32);
+    let random = &mut Random(24);
+    let mut flat = Heads::new(tokens, head_size, random);
+    let mut sharp = Heads::new(tokens, head_size, random);
+    for (flat, sharp) in flat
+        .data
+        .chunks_mut(3 * head_size)
+        .zip(sharp.data.chunks_mut(3 * head_size))
+    {
+        flat[..head_size].fill(0.0);
+        sharp[head_size..2 * head_size].fill(0.0);
+        sharp[..head_size].fill(60.0);
+    }
+    let picked = 123;
+    sharp.data[picked * 3 * head_size + head_size..][..head_size].fill(10.0);
+    for heads in [flat, sharp] {
+        let exact = heads.exact();
+        for_each_kernel(|kernel| {
+            for (y, exact) in heads
+                .run(kernel, &mut AttentionScratch::default())
+                .iter()
+                .zip(&exact)
+            {
+                // Half a step of the values: their range is about 2.
+                assert!(
+                    (f64::from(*y) - exact).abs() < 2.0 / 254.0 / 2.0 * 1.01,
+                    "{kernel:?}: {y} for {exact}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_in_its_place_and_does_not_trap() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+        for part in 0..3 {
+            let mut heads = Heads::new(40, 32, &mut Random(25));
+            heads.data[7 * 96 + part * 32 + 3] = bad;
+            heads.data[8 * 96 + part * 32 + 3] = -bad;
+            let expected = heads.run(generic(), &mut AttentionScratch::default());
+            if part == 2 && !bad.is_finite() {
+                assert!(expected.iter().skip(3).step_by(32).all(|y| y.is_nan()));
+                assert!(expected.iter().skip(4).step_by(32).all(|y| y.is_finite()));
+            }
+            for_each_kernel(|kernel| {
+                let found = heads.run(kernel, &mut AttentionScratch::default());
+                assert_eq!(
+                    bits(&found),
+                    bits(&expected),
+                    "{kernel:?}, {bad} in part {part}"
+                );
+            });
+        }
+    }
+}
