@@ -13,6 +13,7 @@ fn header() -> Header {
         producer: "test".to_owned(),
         source: Source::default(),
         precision: Precision::F16,
+        quantization_group: 0,
         config: Config {
             model_type: "bert".to_owned(),
             hidden_size: 8,
@@ -258,7 +259,7 @@ fn table_rules() {
 #[test]
 fn absurd_configurations_are_refused_by_field() {
     type Change = fn(&mut Header);
-    let changes: [(&str, Change); 14] = [
+    let changes: [(&str, Change); 16] = [
         ("hidden_size", |h| h.config.hidden_size = 0),
         ("hidden_size", |h| h.config.hidden_size = 1 << 31),
         ("num_hidden_layers", |h| {
@@ -268,6 +269,11 @@ fn absurd_configurations_are_refused_by_field() {
         ("num_attention_heads", |h| h.config.num_attention_heads = 3),
         ("intermediate_size", |h| {
             h.config.intermediate_size = usize::MAX;
+        }),
+        ("quantization_group", |h| h.quantization_group = 64),
+        ("quantization_group", |h| {
+            h.precision = Precision::Int8;
+            h.quantization_group = 100;
         }),
         ("vocab_size", |h| h.config.vocab_size = 0),
         ("type_vocab_size", |h| h.config.type_vocab_size = 0),

@@ -1,8 +1,8 @@
 //! Scaled dot-product attention, one sequence and head at a time.
 
 use super::{Forward, SequencesView, resize};
-use crate::format::header::Config;
-use crate::kernels::{Kernel, Matrix, MatrixMut, sgemm};
+use crate::format::header::{Config, Precision};
+use crate::kernels::{self, Kernel, Matrix, MatrixMut, sgemm};
 
 /// Queries that are scored together in f32: their scores for 512 keys are 128 KiB.
 const QUERY_ROWS: usize = 64;
@@ -10,6 +10,7 @@ const QUERY_ROWS: usize = 64;
 /// Working memory of [`run`].
 #[derive(Debug, Default)]
 pub(super) struct AttentionScratch {
+    int8: kernels::AttentionScratch,
     /// `[QUERY_ROWS, keys]`
     scores: Vec<f32>,
 }
@@ -38,7 +39,14 @@ pub(super) fn run(
             let (query, key, value) = (part(0), part(1), part(2));
             let out = &mut context[head * head_size..];
             let out = MatrixMut::new(out, range.len(), head_size, hidden);
-            in_f32(forward.kernel, query, key, value, &mut scratch.scores, out);
+            let kernel = forward.kernel;
+            match forward.file.header().precision {
+                Precision::Int8 => {
+                    let scale = 1.0 / (head_size as f32).sqrt();
+                    kernel.attention(query, key, value, scale, &mut scratch.int8, out);
+                }
+                Precision::F16 => in_f32(kernel, query, key, value, &mut scratch.scores, out),
+            }
         }
     }
 }

@@ -33,7 +33,8 @@ impl LinearWeights<'_> {
             } => {
                 let rows = x.len() / packed.k();
                 let x = Matrix::new(x, rows, packed.k(), packed.k());
-                scratch.quantized.resize(rows, packed.k());
+                let group = packed.group();
+                scratch.quantized.resize(rows, packed.k(), group);
                 kernel.quantize_rows(x, Some(input_scale), scratch.quantized.view_mut());
                 let out = MatrixMut::new(out, rows, packed.n(), packed.n());
                 kernel.linear(scratch.quantized.view(), packed, epilogue, out);

@@ -56,6 +56,8 @@ pub(super) enum LinearTensors {
         bias: Tensor<f32>,
         /// `[k]`
         input_scale: Tensor<f32>,
+        /// Inputs that share a range.
+        group: usize,
     },
     F16 {
         n: usize,
@@ -176,6 +178,7 @@ impl LinearTensors {
             locator.tensor(&format!("{name}.{part}"), shape)
         }
         let panels = n.div_ceil(16);
+        let group = locator.file().header().quantization_group;
         Ok(match precision {
             Precision::Int8 => LinearTensors::Int8 {
                 n,
@@ -187,9 +190,15 @@ impl LinearTensors {
                     &[panels, k.div_ceil(64) * 16, 16, 4],
                 )?,
                 scale: part(locator, name, "scale", &[panels * 16])?,
-                column_sum: part(locator, name, "column_sum", &[panels * 16])?,
+                column_sum: part(
+                    locator,
+                    name,
+                    "column_sum",
+                    &[k.div_ceil(group), panels * 16],
+                )?,
                 bias: part(locator, name, "bias", &[panels * 16])?,
                 input_scale: part(locator, name, "input_scale", &[k])?,
+                group,
             },
             Precision::F16 => LinearTensors::F16 {
                 n,
@@ -210,14 +219,15 @@ impl LinearTensors {
                 column_sum,
                 bias,
                 input_scale,
+                group,
             } => LinearWeights::Int8 {
                 packed: PackedLinear::new(
                     file.get(weight),
                     file.get(scale),
                     file.get(column_sum),
                     file.get(bias),
-                    n,
-                    k,
+                    [n, k],
+                    group,
                 )
                 .expect("the shapes were checked when the tensors were found"),
                 input_scale: file.get(input_scale),

@@ -14,6 +14,10 @@ pub struct Header {
     pub source: Source,
     /// How the encoder's weights are stored.
     pub precision: Precision,
+    /// In an int8 model, how many neighbouring inputs of a matrix share a range when a token's activations are
+    /// quantized: a multiple of 64. Absent (0) in an f16 model.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quantization_group: usize,
     /// The encoder's shape.
     pub config: Config,
     /// How text becomes token ids.
@@ -27,6 +31,10 @@ pub struct Header {
     pub head: Option<HeadConfig>,
     /// Every tensor in the order of its offset.
     pub tensors: Vec<TensorEntry>,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// Origin and licence of the weights.
@@ -329,6 +337,18 @@ pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
         config.num_attention_heads,
         config.hidden_size,
     )?;
+    let group = header.quantization_group;
+    let fits = match header.precision {
+        Precision::Int8 => group > 0 && group.is_multiple_of(64) && group <= MAX_INPUTS,
+        Precision::F16 => group == 0,
+    };
+    if !fits {
+        return Err(FormatError::Config {
+            field: "quantization_group",
+            found: group.to_string(),
+            expected: "a multiple of 64 in an int8 model, nothing in an f16 model".to_owned(),
+        });
+    }
     in_range("vocab_size", config.vocab_size, MAX_SIZE)?;
     in_range("type_vocab_size", config.type_vocab_size, 256)?;
     in_range(

@@ -33,11 +33,6 @@ impl ClassificationHead {
         }))
     }
 
-    /// Number of labels.
-    pub(crate) fn labels(&self) -> usize {
-        self.classifier.out_features()
-    }
-
     /// Appends the logits of one sequence to `out`; `first` is its first token's hidden state, `pooled` is scratch.
     pub(crate) fn forward(
         &self,

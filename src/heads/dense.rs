@@ -43,11 +43,6 @@ impl<T: Element> Dense<T> {
         }
         kernel.activation(out, self.activation);
     }
-
-    /// Width of the output.
-    pub(crate) fn out_features(&self) -> usize {
-        self.out_features
-    }
 }
 
 impl Dense<f16> {

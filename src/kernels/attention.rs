@@ -7,7 +7,7 @@
 
 use super::lanes::{LANES, Lanes};
 use super::math;
-use super::matrix::{Matrix, MatrixMut, QuantizedRows, RowRange, bytes_mut};
+use super::matrix::{Matrix, MatrixMut, QuantizedRows, RowRange, WHOLE_ROW, bytes_mut};
 use super::product::{self, PackedLinear, Product};
 use super::rows;
 
@@ -15,7 +15,7 @@ use super::rows;
 const QUERY_BLOCK: usize = 32;
 
 /// Working memory of attention. It grows to the longest sequence and stays.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct AttentionScratch {
     /// Keys as the columns of a linear layer: `[keys/16, depth/4, 16, 4]`.
     keys: Packed,
@@ -36,7 +36,7 @@ pub struct AttentionScratch {
 }
 
 /// The parts of a [`PackedLinear`] that is made here.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Packed {
     panels: Vec<Group>,
     scale: Vec<f32>,
@@ -45,7 +45,7 @@ struct Packed {
 }
 
 /// Four bytes of each of sixteen columns.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Group([u8; 64]);
 
@@ -74,9 +74,11 @@ impl Packed {
             panels,
             scale: &self.scale[..columns],
             column_sum: &self.column_sum[..columns],
+            sum_stride: columns,
             bias: &self.bias[..columns],
             n,
             k,
+            group: WHOLE_ROW,
         }
     }
 }
@@ -116,7 +118,7 @@ pub(crate) fn attention<P: Product>(
     for first in (0..query.rows()).step_by(QUERY_BLOCK) {
         let rows = block.min(query.rows() - first);
         let queries = query.row_range(first..first + rows);
-        scratch.queries.resize(rows, head_size);
+        scratch.queries.resize(rows, head_size, WHOLE_ROW);
         rows::quantize_rows(lanes, queries, None, scratch.queries.view_mut());
         let scores = MatrixMut::new(&mut scratch.scores, rows, keys, keys);
         product::store(
@@ -126,7 +128,7 @@ pub(crate) fn attention<P: Product>(
             scores,
         );
 
-        scratch.weights.resize(2 * rows, keys);
+        scratch.weights.resize(2 * rows, keys, WHOLE_ROW);
         let scores = Matrix::new(&scratch.scores, rows, keys, keys);
         softmax(
             lanes,

@@ -1,5 +1,6 @@
 //! Views of `f32` matrices, and 8-bit rows with their ranges.
 
+use super::product::groups;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -209,13 +210,18 @@ pub struct RowRange {
     pub low: f32,
 }
 
-/// Rows of bytes with a range for each: the left operand of an integer product. Owns its buffers, which only grow.
+/// A group as wide as any row: one range for the whole row.
+pub const WHOLE_ROW: usize = usize::MAX / 64 * 64;
+
+/// Rows of bytes with a range for each group of neighbours: the left operand of an integer product. Owns its buffers, which only grow.
 #[derive(Debug, Default)]
 pub struct QuantizedRows {
     blocks: Vec<Block>,
+    /// `[rows, groups]`
     ranges: Vec<RowRange>,
     rows: usize,
     k: usize,
+    group: usize,
 }
 
 impl QuantizedRows {
@@ -224,15 +230,18 @@ impl QuantizedRows {
         Self::default()
     }
 
-    /// Makes room for `rows` rows of `k` bytes. What the rows hold is unspecified until they are quantized.
-    pub fn resize(&mut self, rows: usize, k: usize) {
+    /// Makes room for `rows` rows of `k` bytes, of which `group` neighbours, a multiple of 64, share a range. What the
+    /// rows hold is unspecified until they are quantized.
+    pub fn resize(&mut self, rows: usize, k: usize, group: usize) {
+        assert!(group > 0 && group.is_multiple_of(64), "group of {group}");
+        let ranges = rows * groups(k, group);
         let blocks = rows * k.div_ceil(64);
         if self.blocks.len() < blocks {
             self.blocks.resize(blocks, Block([0; 64]));
         }
-        if self.ranges.len() < rows {
+        if self.ranges.len() < ranges {
             self.ranges.resize(
-                rows,
+                ranges,
                 RowRange {
                     scale: 0.0,
                     low: 0.0,
@@ -241,6 +250,7 @@ impl QuantizedRows {
         }
         self.rows = rows;
         self.k = k;
+        self.group = group;
     }
 
     /// All rows, for reading.
@@ -248,8 +258,9 @@ impl QuantizedRows {
         let blocks = self.rows * self.k.div_ceil(64);
         QuantizedView {
             blocks: &self.blocks[..blocks],
-            ranges: &self.ranges[..self.rows],
+            ranges: &self.ranges[..self.rows * groups(self.k, self.group)],
             k: self.k,
+            group: self.group,
         }
     }
 
@@ -258,8 +269,9 @@ impl QuantizedRows {
         let blocks = self.rows * self.k.div_ceil(64);
         QuantizedViewMut {
             blocks: &mut self.blocks[..blocks],
-            ranges: &mut self.ranges[..self.rows],
+            ranges: &mut self.ranges[..self.rows * groups(self.k, self.group)],
             k: self.k,
+            group: self.group,
         }
     }
 }
@@ -270,12 +282,13 @@ pub struct QuantizedView<'a> {
     pub(crate) blocks: &'a [Block],
     pub(crate) ranges: &'a [RowRange],
     pub(crate) k: usize,
+    pub(crate) group: usize,
 }
 
 impl<'a> QuantizedView<'a> {
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.ranges.len()
+        self.ranges.len() / groups(self.k, self.group)
     }
 
     /// Bytes in a row.
@@ -283,7 +296,12 @@ impl<'a> QuantizedView<'a> {
         self.k
     }
 
-    /// What the bytes of each row stand for.
+    /// Bytes of a row that share a range.
+    pub fn group(&self) -> usize {
+        self.group
+    }
+
+    /// What the bytes of each group of each row stand for, `[rows, groups]`.
     pub fn ranges(&self) -> &'a [RowRange] {
         self.ranges
     }
@@ -302,8 +320,11 @@ impl<'a> QuantizedView<'a> {
         let blocks = self.k.div_ceil(64);
         QuantizedView {
             blocks: &self.blocks[rows.start * blocks..rows.end * blocks],
-            ranges: &self.ranges[rows],
-            k: self.k,
+            ranges: {
+                let groups = groups(self.k, self.group);
+                &self.ranges[rows.start * groups..rows.end * groups]
+            },
+            ..*self
         }
     }
 }
@@ -313,12 +334,13 @@ pub struct QuantizedViewMut<'a> {
     pub(crate) blocks: &'a mut [Block],
     pub(crate) ranges: &'a mut [RowRange],
     pub(crate) k: usize,
+    pub(crate) group: usize,
 }
 
 impl<'a> QuantizedViewMut<'a> {
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.ranges.len()
+        self.ranges.len() / groups(self.k, self.group)
     }
 
     /// Bytes in a row.
@@ -332,6 +354,7 @@ impl<'a> QuantizedViewMut<'a> {
             blocks: self.blocks,
             ranges: self.ranges,
             k: self.k,
+            group: self.group,
         }
     }
 
@@ -341,17 +364,20 @@ impl<'a> QuantizedViewMut<'a> {
     /// If `row > rows`.
     pub fn split_rows(self, row: usize) -> (QuantizedViewMut<'a>, QuantizedViewMut<'a>) {
         let (blocks, other_blocks) = self.blocks.split_at_mut(row * self.k.div_ceil(64));
-        let (ranges, other_ranges) = self.ranges.split_at_mut(row);
+        let groups = groups(self.k, self.group);
+        let (ranges, other_ranges) = self.ranges.split_at_mut(row * groups);
         (
             QuantizedViewMut {
                 blocks,
                 ranges,
                 k: self.k,
+                group: self.group,
             },
             QuantizedViewMut {
                 blocks: other_blocks,
                 ranges: other_ranges,
                 k: self.k,
+                group: self.group,
             },
         )
     }

@@ -24,6 +24,7 @@ mod x86_64;
 
 pub use attention::AttentionScratch;
 pub use math::Activation;
+pub use matrix::WHOLE_ROW;
 pub use matrix::{Matrix, MatrixMut, QuantizedRows, QuantizedView, QuantizedViewMut, RowRange};
 pub use product::{Epilogue, MAX_K, PackedLinear, ShapeError};
 
@@ -167,6 +168,7 @@ impl Kernel {
         out: MatrixMut<'_>,
     ) {
         assert_eq!(a.k(), w.k(), "linear: inputs of a and w");
+        assert_eq!(a.group(), w.group(), "linear: groups of a and w");
         assert_eq!(
             (out.rows(), out.columns()),
             (a.rows(), w.n()),

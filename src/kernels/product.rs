@@ -27,34 +27,40 @@ pub(crate) trait Product: Copy {
 /// Up to `MR` rows of bytes against up to `NR` panels of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
-    /// `[rows, depth]`
+    /// `[rows, depth]`, rows `row_stride` apart.
     pub(crate) rows_of_blocks: &'a [Block],
-    /// `[panels, depth, 16, 16, 4]`
+    /// `[panels, depth, 16, 16, 4]`, panels `panel_stride` apart.
     pub(crate) weights: &'a [i8],
     pub(crate) rows: usize,
     pub(crate) panels: usize,
     /// Blocks of 64 along k.
     pub(crate) depth: usize,
+    /// Blocks from one row to the next, at least `depth`.
+    pub(crate) row_stride: usize,
+    /// Weights from one panel to the next, at least those of `depth` blocks.
+    pub(crate) panel_stride: usize,
 }
 
 impl<'a> Tile<'a> {
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &'a [u8] {
-        bytes(&self.rows_of_blocks[row * self.depth..][..self.depth])
+        bytes(&self.rows_of_blocks[row * self.row_stride..][..self.depth])
     }
 
     #[inline(always)]
     pub(crate) fn panel(&self, panel: usize) -> &'a [i8] {
-        let size = self.depth * 64 * LANES;
-        &self.weights[panel * size..][..size]
+        &self.weights[panel * self.panel_stride..][..self.depth * 64 * LANES]
     }
 
     /// What every kernel may rely on when it reads through pointers.
     #[inline(always)]
     pub(crate) fn check(&self, accumulators: &[i32], mr: usize) {
         assert!(
-            self.rows * self.depth <= self.rows_of_blocks.len()
-                && self.panels * self.depth * 64 * LANES <= self.weights.len()
+            self.rows > 0
+                && self.panels > 0
+                && (self.rows - 1) * self.row_stride + self.depth <= self.rows_of_blocks.len()
+                && (self.panels - 1) * self.panel_stride + self.depth * 64 * LANES
+                    <= self.weights.len()
                 && self.panels * mr * LANES <= accumulators.len()
                 && self.rows <= mr
         );
@@ -68,12 +74,15 @@ pub struct PackedLinear<'a> {
     pub(super) panels: &'a [i8],
     /// `[ceil(n/16)·16]`
     pub(super) scale: &'a [f32],
-    /// `[ceil(n/16)·16]`: Σ over k of a column's weights.
+    /// `[groups, ceil(n/16)·16]`, groups `sum_stride` apart: Σ over the group's part of k of a column's weights.
     pub(super) column_sum: &'a [i32],
+    pub(super) sum_stride: usize,
     /// `[ceil(n/16)·16]`
     pub(super) bias: &'a [f32],
     pub(super) n: usize,
     pub(super) k: usize,
+    /// Inputs that share a range in every row.
+    pub(super) group: usize,
 }
 
 /// A slice of a [`PackedLinear`] has the wrong length.
@@ -106,14 +115,15 @@ impl<'a> PackedLinear<'a> {
     /// Puts the parts together. All weights must be in −127…127 (a −128 gives a result that is exact all the same).
     ///
     /// # Errors
-    /// If a slice does not have the length that `n` and `k` ask for, or `k` is more than [`MAX_K`].
+    /// If a slice does not have the length that `n`, `k` and `group` ask for, `k` is more than [`MAX_K`], or `group` is not
+    /// a multiple of 64.
     pub fn new(
         panels: &'a [i8],
         scale: &'a [f32],
         column_sum: &'a [i32],
         bias: &'a [f32],
-        n: usize,
-        k: usize,
+        [n, k]: [usize; 2],
+        group: usize,
     ) -> Result<Self, ShapeError> {
         let check = |part, found, expected| {
             if found == expected {
@@ -140,15 +150,22 @@ impl<'a> PackedLinear<'a> {
             padded.saturating_mul(k.div_ceil(64) * 64),
         )?;
         check("scale", scale.len(), padded)?;
-        check("column_sum", column_sum.len(), padded)?;
+        check("group", group.max(64) % 64, 0)?;
+        check(
+            "column_sum",
+            column_sum.len(),
+            padded.saturating_mul(groups(k, group)),
+        )?;
         check("bias", bias.len(), padded)?;
         Ok(PackedLinear {
             panels,
             scale,
             column_sum,
+            sum_stride: padded,
             bias,
             n,
             k,
+            group,
         })
     }
 
@@ -160,6 +177,11 @@ impl<'a> PackedLinear<'a> {
     /// Number of inputs.
     pub fn k(&self) -> usize {
         self.k
+    }
+
+    /// Number of inputs that share a range in a row.
+    pub fn group(&self) -> usize {
+        self.group
     }
 
     /// The layer that computes only these outputs.
@@ -175,12 +197,17 @@ impl<'a> PackedLinear<'a> {
         PackedLinear {
             panels: &self.panels[padded.start * k..padded.end * k],
             scale: &self.scale[padded.clone()],
-            column_sum: &self.column_sum[padded.clone()],
+            column_sum: &self.column_sum[padded.start..],
             bias: &self.bias[padded],
             n: columns.len(),
-            k: self.k,
+            ..*self
         }
     }
+}
+
+/// Number of ranges in a row of `k` values of which `group` neighbours share one.
+pub(crate) fn groups(k: usize, group: usize) -> usize {
+    k.div_ceil(group.max(1)).max(1)
 }
 
 /// What becomes of a product.
@@ -200,6 +227,10 @@ const MAX_PANELS: usize = 8;
 
 #[repr(C, align(64))]
 struct Accumulators([i32; MAX_TILE]);
+
+/// What the groups of a tile so far add up to.
+#[repr(C, align(64))]
+struct Partial([f32; MAX_TILE]);
 
 /// out = epilogue(a·wᵀ + bias), tile by tile: panels outermost, so that weights stream through once for each block of
 /// rows and stay in the first-level cache while the rows pass.
@@ -273,10 +304,13 @@ fn run<P: Product, E: Finish>(
     }
     let depth = w.k.div_ceil(64);
     let panel_size = depth * 64 * LANES;
+    let groups = groups(w.k, w.group);
+    let group_depth = depth.min(w.group / 64);
     // Tiles of equal height rather than full ones and a low rest.
     let tiles = rows.div_ceil(P::MR);
     let height = rows.div_ceil(tiles);
     let mut accumulators = Accumulators([0; MAX_TILE]);
+    let mut partial = Partial([0.0; MAX_TILE]);
     let mut state = P::State::default();
     let lanes = product.lanes();
     for first_panel in (0..w.n.div_ceil(LANES)).step_by(P::NR) {
@@ -291,32 +325,45 @@ fn run<P: Product, E: Finish>(
         for (panel, channels) in channels[..panels].iter_mut().enumerate() {
             let column = first_column + panel * LANES;
             channels.scale = lanes.load(slice16(w.scale, column));
-            let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, column)));
-            channels.sum = lanes.mul(channels.scale, sum);
             channels.bias = lanes.load(slice16(w.bias, column));
         }
         for first_row in (0..rows).step_by(height) {
             let tile_rows = height.min(rows - first_row);
-            let tile = Tile {
-                rows_of_blocks: &a.blocks[first_row * depth..][..tile_rows * depth],
-                weights: &w.panels[first_panel * panel_size..][..panels * panel_size],
-                rows: tile_rows,
-                panels,
-                depth,
-            };
-            product.multiply(&mut state, tile, &mut accumulators.0);
-            let accumulators = accumulators.0.as_chunks::<LANES>().0;
-            for (row, range) in a.ranges[first_row..][..tile_rows].iter().enumerate() {
-                let out = &mut out.row(first_row + row)[columns.clone()];
-                finish_row(
-                    lanes,
-                    &accumulators[row..],
-                    P::MR,
-                    *range,
-                    &channels[..panels],
-                    finish,
-                    out,
-                );
+            for group in 0..groups {
+                let first_block = group * group_depth;
+                let tile = Tile {
+                    rows_of_blocks: &a.blocks[first_row * depth + first_block..],
+                    weights: &w.panels[first_panel * panel_size + first_block * 64 * LANES..],
+                    rows: tile_rows,
+                    panels,
+                    depth: group_depth.min(depth - first_block),
+                    row_stride: depth,
+                    panel_stride: panel_size,
+                };
+                product.multiply(&mut state, tile, &mut accumulators.0);
+                for (panel, channels) in channels[..panels].iter_mut().enumerate() {
+                    let column = group * w.sum_stride + first_column + panel * LANES;
+                    let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, column)));
+                    channels.sum = lanes.mul(channels.scale, sum);
+                }
+                let accumulators = accumulators.0.as_chunks::<LANES>().0;
+                let partial = partial.0.as_chunks_mut::<LANES>().0;
+                for row in 0..tile_rows {
+                    let dequantize = Dequantize {
+                        lanes,
+                        range: a.ranges[(first_row + row) * groups + group],
+                        channels: &channels[..panels],
+                        is_first: group == 0,
+                        stride: P::MR,
+                    };
+                    let (accumulators, partial) = (&accumulators[row..], &mut partial[row..]);
+                    if group + 1 < groups {
+                        dequantize.add(accumulators, partial);
+                    } else {
+                        let out = &mut out.row(first_row + row)[columns.clone()];
+                        dequantize.finish(accumulators, partial, finish, out);
+                    }
+                }
             }
         }
     }
@@ -326,39 +373,82 @@ fn run<P: Product, E: Finish>(
 #[derive(Clone, Copy)]
 struct Channels<F> {
     scale: F,
-    /// scale·column_sum
+    /// scale·column_sum of the group
     sum: F,
     bias: F,
 }
 
-/// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, bias)) for the panels of one row, whose accumulators lie
+/// From integer sums of one row and group to f32, panel by panel; panels of accumulators and of partial sums lie
 /// `stride` apart.
-#[inline(always)]
-fn finish_row<L: Lanes, E: Finish>(
+struct Dequantize<'a, L: Lanes> {
     lanes: L,
-    accumulators: &[[i32; LANES]],
-    stride: usize,
     range: RowRange,
-    channels: &[Channels<L::F>],
-    finish: E,
-    out: &mut [f32],
-) {
-    let (scale, low) = (lanes.splat(range.scale), lanes.splat(range.low));
-    let (chunks, rest) = out.as_chunks_mut::<LANES>();
-    for (panel, channels) in channels.iter().enumerate() {
-        let offset = lanes.fma(low, channels.sum, channels.bias);
+    channels: &'a [Channels<L::F>],
+    is_first: bool,
+    stride: usize,
+}
+
+impl<L: Lanes> Dequantize<'_, L> {
+    /// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, y)), where the first group's y is the bias.
+    #[inline(always)]
+    fn value(
+        &self,
+        panel: usize,
+        (scale, low): (L::F, L::F),
+        accumulators: &[[i32; LANES]],
+        partial: &[[f32; LANES]],
+    ) -> L::F {
+        let (lanes, channels) = (self.lanes, &self.channels[panel]);
+        let before = if self.is_first {
+            channels.bias
+        } else {
+            lanes.load(&partial[panel * self.stride])
+        };
+        let offset = lanes.fma(low, channels.sum, before);
         let step = lanes.mul(scale, channels.scale);
-        let accumulators = lanes.load_int(&accumulators[panel * stride]);
-        let y = lanes.fma(lanes.to_float(accumulators), step, offset);
-        if let Some(out) = chunks.get_mut(panel) {
-            finish.finish(lanes, y, out);
-            continue;
+        let accumulators = lanes.load_int(&accumulators[panel * self.stride]);
+        lanes.fma(lanes.to_float(accumulators), step, offset)
+    }
+
+    #[inline(always)]
+    fn range(&self) -> (L::F, L::F) {
+        let lanes = self.lanes;
+        (lanes.splat(self.range.scale), lanes.splat(self.range.low))
+    }
+
+    /// A group that others follow.
+    #[inline(always)]
+    fn add(&self, accumulators: &[[i32; LANES]], partial: &mut [[f32; LANES]]) {
+        let range = self.range();
+        for panel in 0..self.channels.len() {
+            let y = self.value(panel, range, accumulators, partial);
+            self.lanes.store(y, &mut partial[panel * self.stride]);
         }
-        let mut all = [0.0; LANES];
-        let width = rest.len();
-        all[..width].copy_from_slice(rest);
-        finish.finish(lanes, y, &mut all);
-        rest.copy_from_slice(&all[..width]);
+    }
+
+    /// The last group.
+    #[inline(always)]
+    fn finish<E: Finish>(
+        &self,
+        accumulators: &[[i32; LANES]],
+        partial: &[[f32; LANES]],
+        finish: E,
+        out: &mut [f32],
+    ) {
+        let range = self.range();
+        let (chunks, rest) = out.as_chunks_mut::<LANES>();
+        for panel in 0..self.channels.len() {
+            let y = self.value(panel, range, accumulators, partial);
+            if let Some(out) = chunks.get_mut(panel) {
+                finish.finish(self.lanes, y, out);
+                continue;
+            }
+            let mut all = [0.0; LANES];
+            let width = rest.len();
+            all[..width].copy_from_slice(rest);
+            finish.finish(self.lanes, y, &mut all);
+            rest.copy_from_slice(&all[..width]);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::lanes::{LANES, Lanes};
 use super::math::{self, Activation, Function};
 use super::matrix::{Matrix, MatrixMut, QuantizedViewMut, RowRange, bytes_mut};
+use super::product::groups;
 use half::f16;
 
 /// Σ of f over sixteen strided partial sums and the fixed tree.
@@ -106,10 +107,17 @@ fn quantize_row<L: Lanes>(
 ) {
     let depth = out.k.div_ceil(64);
     let bytes = bytes_mut(&mut out.blocks[row * depth..(row + 1) * depth]);
-    let range = &mut out.ranges[row];
-    match input_scale {
-        Some(scale) => *range = quantize(lanes, x, Scaled(scale), bytes),
-        None => *range = quantize(lanes, x, Plain, bytes),
+    let groups = groups(out.k, out.group);
+    let ranges = &mut out.ranges[row * groups..][..groups];
+    for (index, range) in ranges.iter_mut().enumerate() {
+        let first = index * out.group.min(out.k);
+        let last = out.k.min(first.saturating_add(out.group));
+        let (x, end) = (&x[first..last], bytes.len().min(last.next_multiple_of(64)));
+        let bytes = &mut bytes[first..end];
+        *range = match input_scale {
+            Some(scale) => quantize(lanes, x, Scaled(&scale[first..last]), bytes),
+            None => quantize(lanes, x, Plain, bytes),
+        };
     }
 }
 

@@ -208,6 +208,7 @@ fn header(head: bool) -> Header {
             ..Source::default()
         },
         precision: Precision::F16,
+        quantization_group: 0,
         config: Config {
             model_type: "bert".to_owned(),
             hidden_size: HIDDEN,

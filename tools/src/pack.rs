@@ -1,7 +1,7 @@
 //! From weights in f32 to the tensors of a `.bertlet` file.
 
 use crate::checkpoint::Checkpoint;
-use crate::quantize::{PackedLinear, QuantizedEncoder};
+use crate::quantize::{GROUP, PackedLinear, QuantizedEncoder};
 use crate::weights::{LayerNorm, Linear, Weights};
 use anyhow::{Result, bail};
 use bertlet::format::TensorData;
@@ -24,6 +24,10 @@ pub fn header(checkpoint: &Checkpoint, precision: Precision) -> Header {
         producer: concat!("bertlet-convert ", env!("CARGO_PKG_VERSION")).to_owned(),
         source: checkpoint.source.clone(),
         precision,
+        quantization_group: match precision {
+            Precision::Int8 => GROUP,
+            Precision::F16 => 0,
+        },
         config: checkpoint.config.clone(),
         tokenizer: checkpoint.tokenizer.clone(),
         max_length: checkpoint.max_length,
@@ -162,7 +166,7 @@ fn push_packed(name: &str, packed: &PackedLinear, out: &mut Vec<TensorData<'stat
     out.push(TensorData::new(part("scale"), &width, &packed.scale));
     out.push(TensorData::new(
         part("column_sum"),
-        &width,
+        &[packed.in_features.div_ceil(GROUP), panels * 16],
         &packed.column_sum,
     ));
     out.push(TensorData::new(part("bias"), &width, &packed.bias));

@@ -39,6 +39,7 @@ fn facts(model: &Model) -> anyhow::Result<Value> {
         producer,
         source,
         precision,
+        quantization_group,
         config,
         tokenizer,
         max_length,
@@ -75,6 +76,10 @@ fn facts(model: &Model) -> anyhow::Result<Value> {
         "precision": match precision {
             Precision::Int8 => "int8",
             Precision::F16 => "f16",
+        },
+        "quantization_group": match precision {
+            Precision::Int8 => json!(quantization_group),
+            Precision::F16 => Value::Null,
         },
         "architecture": value(config)?,
         "tokenizer": {

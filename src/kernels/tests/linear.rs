@@ -20,18 +20,21 @@ fn define(a: &QuantizedRows, layer: &Layer) -> Vec<f32> {
     let mut out = Vec::new();
     for row in 0..a.rows() {
         let u: Vec<u8> = a.row(row).collect();
-        let range = a.ranges()[row];
+        let groups = groups(layer.k, layer.group);
+        let ranges = &a.ranges()[row * groups..][..groups];
         for n in 0..layer.n {
             let weights = &layer.weights[n * layer.k..][..layer.k];
-            let acc: i64 = u
-                .iter()
-                .zip(weights)
-                .map(|(&u, &w)| i64::from(u) * i64::from(w))
-                .sum();
-            let offset = range
-                .low
-                .mul_add(layer.scale[n] * layer.column_sum[n] as f32, layer.bias[n]);
-            out.push((acc as f32).mul_add(range.scale * layer.scale[n], offset));
+            let mut y = layer.bias[n];
+            for (index, range) in ranges.iter().enumerate() {
+                let inputs = index * layer.group.min(layer.k)..;
+                let terms = u[inputs.clone()].iter().zip(&weights[inputs]);
+                let terms = terms.map(|(&u, &w)| i64::from(u) * i64::from(w));
+                let acc: i64 = terms.take(layer.group).sum();
+                let sum = layer.column_sum[index * layer.scale.len() + n] as f32;
+                let offset = range.low.mul_add(layer.scale[n] * sum, y);
+                y = (acc as f32).mul_add(range.scale * layer.scale[n], offset);
+            }
+            out.push(y);
         }
     }
     out
@@ -79,11 +82,11 @@ fn extremes_neither_saturate_nor_overflow() {
     for weight in [127i8, -127, -128] {
         let (rows, n, k) = (33, 40, 1536);
         let layer = Layer::new(n, k, random, |_| weight);
-        // One low value makes the others 255.
+        // One low value in each group makes the others 255.
         let mut x = vec![1.0; rows * k];
-        x.iter_mut().step_by(k).for_each(|x| *x = -1.0);
+        x.iter_mut().step_by(GROUP).for_each(|x| *x = -1.0);
         let a = quantized(generic(), &x, rows, k);
-        assert_eq!(a.view().row(1).filter(|&u| u == 255).count(), k - 1);
+        assert_eq!(a.view().row(1).filter(|&u| u == 255).count(), k - k / GROUP);
         let expected = define(&a, &layer);
         for_each_kernel(|kernel| {
             let found = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
@@ -98,10 +101,10 @@ fn extremes_neither_saturate_nor_overflow() {
 
 #[test]
 fn the_deepest_row_fits() {
-    let layer = Layer::new(1, MAX_K, &mut Random(3), |_| -128);
+    let layer = Layer::grouped([1, MAX_K], WHOLE_ROW, &mut Random(3), |_| -128);
     let mut x = vec![1.0; MAX_K];
     x[0] = 0.0;
-    let a = quantized(generic(), &x, 1, MAX_K);
+    let a = quantized_by(generic(), &x, [1, MAX_K], WHOLE_ROW);
     let expected = define(&a, &layer);
     for_each_kernel(|kernel| {
         assert_eq!(
@@ -111,7 +114,7 @@ fn the_deepest_row_fits() {
         );
     });
     let layer = layer.packed();
-    assert!(PackedLinear::new(&[], &[], &[], &[], 0, MAX_K + 1).is_err());
+    assert!(PackedLinear::new(&[], &[], &[], &[], [0, MAX_K + 1], GROUP).is_err());
     assert_eq!((layer.n(), layer.k()), (1, MAX_K));
 }
 
@@ -214,8 +217,8 @@ fn linear_quantize_equals_its_two_halves() {
             let a = quantized(kernel, &x, rows, k);
             let y = run(kernel, &a, &layer, Epilogue::Store(Activation::Gelu));
             let [mut expected, mut found] = [QuantizedRows::new(), QuantizedRows::new()];
-            expected.resize(rows, n);
-            found.resize(rows, n);
+            expected.resize(rows, n, GROUP);
+            found.resize(rows, n, GROUP);
             kernel.quantize_rows(
                 Matrix::new(&y, rows, n, n),
                 Some(&input_scale),
@@ -252,8 +255,8 @@ fn wrong_lengths_are_named() {
         &layer.scale,
         &layer.column_sum,
         &layer.bias[1..],
-        20,
-        70,
+        [20, 70],
+        GROUP,
     )
     .err();
     assert_eq!(
@@ -269,8 +272,8 @@ fn wrong_lengths_are_named() {
         &layer.scale,
         &layer.column_sum,
         &layer.bias,
-        20,
-        70,
+        [20, 70],
+        GROUP,
     )
     .err();
     assert_eq!(

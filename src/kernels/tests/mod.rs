@@ -6,7 +6,7 @@ mod linear;
 mod rows;
 
 use super::*;
-use crate::kernels::product::PackedLinear;
+use crate::kernels::product::{PackedLinear, groups};
 
 /// Names of the kernels that must run, separated by commas; a test fails if this CPU cannot run one of them.
 const REQUIRED: &str = "BERTLET_REQUIRE_KERNELS";
@@ -100,12 +100,20 @@ struct Layer {
     weights: Vec<i8>,
     n: usize,
     k: usize,
+    group: usize,
 }
 
+/// Small, so that most rows have several groups.
+const GROUP: usize = 64;
+
 impl Layer {
-    fn new(
-        n: usize,
-        k: usize,
+    fn new(n: usize, k: usize, random: &mut Random, weight: impl FnMut(&mut Random) -> i8) -> Self {
+        Layer::grouped([n, k], GROUP, random, weight)
+    }
+
+    fn grouped(
+        [n, k]: [usize; 2],
+        group: usize,
         random: &mut Random,
         mut weight: impl FnMut(&mut Random) -> i8,
     ) -> Self {
@@ -114,20 +122,21 @@ impl Layer {
         let mut layer = Layer {
             panels: vec![0; panels * blocks * 1024],
             scale: vec![0.0; panels * 16],
-            column_sum: vec![0; panels * 16],
+            column_sum: vec![0; groups(k, group) * panels * 16],
             bias: vec![0.0; panels * 16],
             weights,
             n,
             k,
+            group,
         };
         for column in 0..n {
             layer.scale[column] = 0.001 + random.unit().abs() * 0.01;
             layer.bias[column] = random.unit();
             for i in 0..k {
                 let weight = layer.weights[column * k + i];
-                layer.column_sum[column] += i32::from(weight);
-                let group = column / 16 * blocks * 16 + i / 4;
-                layer.panels[group * 64 + column % 16 * 4 + i % 4] = weight;
+                layer.column_sum[i / group * panels * 16 + column] += i32::from(weight);
+                let quad = column / 16 * blocks * 16 + i / 4;
+                layer.panels[quad * 64 + column % 16 * 4 + i % 4] = weight;
             }
         }
         layer
@@ -139,16 +148,20 @@ impl Layer {
             &self.scale,
             &self.column_sum,
             &self.bias,
-            self.n,
-            self.k,
+            [self.n, self.k],
+            self.group,
         )
         .expect("lengths fit")
     }
 }
 
 fn quantized(kernel: Kernel, x: &[f32], rows: usize, k: usize) -> QuantizedRows {
+    quantized_by(kernel, x, [rows, k], GROUP)
+}
+
+fn quantized_by(kernel: Kernel, x: &[f32], [rows, k]: [usize; 2], group: usize) -> QuantizedRows {
     let mut out = QuantizedRows::new();
-    out.resize(rows, k);
+    out.resize(rows, k, group);
     kernel.quantize_rows(Matrix::new(x, rows, k, k), None, out.view_mut());
     out
 }

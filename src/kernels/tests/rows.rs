@@ -13,15 +13,15 @@ fn quantized_rows_are_within_half_a_step() {
         let factor: Vec<f32> = (0..k).map(|_| 0.25 + random.unit().abs()).collect();
         for input_scale in [None, Some(&factor[..])] {
             let mut expected = QuantizedRows::new();
-            expected.resize(rows, k);
+            expected.resize(rows, k, GROUP);
             generic().quantize_rows(
                 Matrix::new(&x, rows, k, stride),
                 input_scale,
                 expected.view_mut(),
             );
             for row in 0..rows {
-                let range = expected.view().ranges()[row];
                 for (i, u) in expected.view().row(row).enumerate() {
+                    let range = expected.view().ranges()[row * groups(k, GROUP) + i / GROUP];
                     let x = x[row * stride + i] * input_scale.map_or(1.0, |scale| scale[i]);
                     let error = (range.low + range.scale * f32::from(u) - x).abs();
                     assert!(
@@ -32,7 +32,7 @@ fn quantized_rows_are_within_half_a_step() {
             }
             for_each_kernel(|kernel| {
                 let mut found = QuantizedRows::new();
-                found.resize(rows, k);
+                found.resize(rows, k, GROUP);
                 kernel.quantize_rows(
                     Matrix::new(&x, rows, k, stride),
                     input_scale,
@@ -149,8 +149,8 @@ fn layer_norm_quantize_equals_its_two_halves() {
             let (mut apart, mut fused) = (x.clone(), x.clone());
             kernel.layer_norm(MatrixMut::new(&mut apart, rows, n, n), &weight, &bias, 1e-5);
             let [mut expected, mut found] = [QuantizedRows::new(), QuantizedRows::new()];
-            expected.resize(rows, n);
-            found.resize(rows, n);
+            expected.resize(rows, n, GROUP);
+            found.resize(rows, n, GROUP);
             kernel.quantize_rows(
                 Matrix::new(&apart, rows, n, n),
                 Some(&scale),

@@ -183,7 +183,7 @@ fn panels(tile: &Tile<'_>) -> [*const i8; 4] {
 #[inline(always)]
 unsafe fn tall(tile: Tile<'_>, accumulators: &mut [i32]) {
     assert!(accumulators.len() >= MR * NR * LANES);
-    let stride = tile.depth * 64;
+    let stride = tile.row_stride * 64;
     let panels = panels(&tile);
     for pair in 0..tile.panels.div_ceil(2) {
         let to = accumulators[pair * 2 * MR * LANES..].as_mut_ptr();
@@ -214,7 +214,7 @@ unsafe fn tall(tile: Tile<'_>, accumulators: &mut [i32]) {
                 "tilestored [{to} + {line} + 1024], tmm2",
                 "tilestored [{to} + {line} + 3072], tmm3",
                 a0 = inout(reg) tile.rows_of_blocks.as_ptr() => _,
-                a1 = inout(reg) tile.rows_of_blocks.as_ptr().add(16 * tile.depth) => _,
+                a1 = inout(reg) tile.rows_of_blocks.as_ptr().add(16 * tile.row_stride) => _,
                 b0 = inout(reg) panels[2 * pair] => _,
                 b1 = inout(reg) panels[2 * pair + 1] => _,
                 depth = inout(reg) tile.depth => _,
@@ -270,7 +270,7 @@ unsafe fn low(tile: Tile<'_>, accumulators: &mut [i32]) {
             b3 = inout(reg) panels[3] => _,
             depth = inout(reg) tile.depth => _,
             to = in(reg) accumulators.as_mut_ptr(),
-            stride = in(reg) tile.depth * 64,
+            stride = in(reg) tile.row_stride * 64,
             line = in(reg) 64usize,
             options(nostack),
         );

@@ -60,7 +60,7 @@ fn multiply(tile: Tile<'_>, accumulators: &mut [i32]) {
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
         for row in 0..tile.rows {
-            let blocks = &tile.rows_of_blocks[row * tile.depth + first..][..depth];
+            let blocks = &tile.rows_of_blocks[row * tile.row_stride + first..][..depth];
             for (block, wide) in blocks.iter().zip(wide.as_chunks_mut::<16>().0) {
                 for (u, wide) in block.0.as_chunks::<4>().0.iter().zip(wide) {
                     wide[row] = u.map(i16::from);

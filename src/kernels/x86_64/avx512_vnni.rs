@@ -51,9 +51,8 @@ impl Product for Avx512Vnni {
 pub(super) fn multiply<const STRIDE: usize>(tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, STRIDE);
     for first in (0..tile.panels).step_by(2) {
-        let size = tile.depth * 64 * LANES;
         let pair = Tile {
-            weights: &tile.weights[first * size..],
+            weights: &tile.weights[first * tile.panel_stride..],
             panels: 2.min(tile.panels - first),
             ..tile
         };
@@ -83,17 +82,17 @@ unsafe fn rows<const R: usize, const P: usize, const STRIDE: usize>(
 ) {
     let a: *const i32 = tile.rows_of_blocks.as_ptr().cast();
     let w = tile.weights.as_ptr();
-    let row = tile.depth * 16;
-    let panel = tile.depth * 64 * LANES;
+    let row = tile.row_stride * 16;
+    let panel = tile.panel_stride;
     let mut sums = [[_mm512_setzero_si512(); P]; R];
-    for k in 0..row {
+    for k in 0..tile.depth * 16 {
         let mut weights = [_mm512_setzero_si512(); P];
         for (p, weights) in weights.iter_mut().enumerate() {
-            // SAFETY: 64 bytes of panel p, which has 64·row bytes.
+            // SAFETY: 64 bytes of panel p, which has `depth` times 1,024.
             *weights = unsafe { _mm512_loadu_si512(w.add(p * panel + k * 64).cast()) };
         }
         for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: row r has `row` groups of four bytes.
+            // SAFETY: row r has 16·depth groups of four bytes.
             let u = _mm512_set1_epi32(unsafe { *a.add(r * row + k) });
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = _mm512_dpbusd_epi32(*sum, u, weights);

@@ -20,6 +20,10 @@ pub const CALIBRATION_TEXT: &str = include_str!("calibration.txt");
 /// Part of the mean second moment that is added to every input's own: how little the calibration text is trusted.
 const DAMPING: f64 = 0.01;
 
+/// Neighbouring inputs that share a range when the runtime quantizes a token's activations. Smaller groups are more
+/// faithful and cost time; 128 brings the worst of 4,000 sentences of MiniLM from a cosine of .9977 to .9991.
+pub const GROUP: usize = 128;
+
 /// Matrix products of a layer.
 const KINDS: usize = 4;
 
@@ -222,31 +226,35 @@ impl<F: FnMut(usize)> Linears for Quantizer<'_, F> {
     }
 }
 
-/// What the runtime's 8 bits leave of the input: each token's scaled values in 255 even steps from its minimum to its
-/// maximum.
+/// What the runtime's 8 bits leave of the input: each group of a token's scaled values in 255 even steps from its minimum
+/// to its maximum.
 fn as_quantized(input: &[f32], input_scale: &[f32]) -> Vec<f32> {
     let k = input_scale.len();
     let mut values = input.to_vec();
     for_each_piece(&mut values, 64 * k, |_, rows| {
         for row in rows.chunks_exact_mut(k) {
-            let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
             for (value, scale) in row.iter_mut().zip(input_scale) {
                 *value *= scale;
-                low = low.min(*value);
-                high = high.max(*value);
             }
-            let step = (high - low) / 255.0;
-            for value in row {
-                let steps = if step > 0.0 {
-                    ((*value - low) / step).round_ties_even()
-                } else {
-                    0.0
-                };
-                *value = low + steps * step;
-            }
+            row.chunks_mut(GROUP).for_each(to_even_steps);
         }
     });
     values
+}
+
+/// Rounds values to 255 even steps from their minimum to their maximum.
+fn to_even_steps(values: &mut [f32]) {
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let step = (high - low) / 255.0;
+    for value in values {
+        let steps = if step > 0.0 {
+            ((*value - low) / step).round_ties_even()
+        } else {
+            0.0
+        };
+        *value = low + steps * step;
+    }
 }
 
 /// Σ over tokens of inputᵀ·input, `[k, k]`; only the lower triangle is complete.

@@ -1,5 +1,7 @@
 //! The int8 form of a matrix as the kernels read it.
 
+use super::GROUP as INPUT_GROUP;
+
 /// Output channels of a panel.
 const PANEL: usize = 16;
 /// Inputs that lie side by side for one output channel.
@@ -18,7 +20,7 @@ pub struct PackedLinear {
     pub weight: Vec<i8>,
     /// `[N16·16]`: value of one step of each output channel.
     pub scale: Vec<f32>,
-    /// `[N16·16]`: sum of each output channel's int8 weights.
+    /// `[ceil(K / GROUP), N16·16]`: sums of each output channel's int8 weights over a group of inputs.
     pub column_sum: Vec<i32>,
     /// `[N16·16]`.
     pub bias: Vec<f32>,
@@ -37,9 +39,12 @@ impl PackedLinear {
         assert_eq!(bias.len(), n, "bias");
         let (channels, depth) = (n.next_multiple_of(PANEL), k.next_multiple_of(DEPTH));
         let mut weight = vec![0; channels * depth];
-        let mut column_sum = vec![0; channels];
+        let mut column_sum = vec![0; k.div_ceil(INPUT_GROUP) * channels];
         for (channel, row) in steps.chunks_exact(k).enumerate() {
-            column_sum[channel] = row.iter().map(|&step| i32::from(step)).sum();
+            for (index, group) in row.chunks(INPUT_GROUP).enumerate() {
+                column_sum[index * channels + channel] =
+                    group.iter().map(|&step| i32::from(step)).sum();
+            }
             for (input, &step) in row.iter().enumerate() {
                 weight[position(depth, channel, input)] = step;
             }

@@ -96,23 +96,29 @@ impl Linears for Runtime<'_> {
                 .zip(&packed.input_scale)
                 .map(|(x, scale)| x * scale)
                 .collect();
-            let low = row.iter().fold(f32::INFINITY, |low, &x| low.min(x));
-            let high = row.iter().fold(f32::NEG_INFINITY, |high, &x| high.max(x));
-            let step = (high - low) / 255.0;
-            let codes: Vec<i32> = row
-                .iter()
-                .map(|x| ((x - low) / step).round_ties_even() as i32)
+            let channels = packed.scale.len();
+            let groups: Vec<(f32, f32, Vec<i32>)> = row
+                .chunks(GROUP)
+                .map(|group| {
+                    let low = group.iter().fold(f32::INFINITY, |low, &x| low.min(x));
+                    let high = group.iter().fold(f32::NEG_INFINITY, |high, &x| high.max(x));
+                    let step = (high - low) / 255.0;
+                    let code = |x: &f32| ((x - low) / step).round_ties_even() as i32;
+                    (low, step, group.iter().map(code).collect())
+                })
                 .collect();
             for channel in 0..packed.out_features {
-                let sum: i32 = codes
-                    .iter()
-                    .enumerate()
-                    .map(|(i, code)| code * i32::from(packed.step(channel, i)))
-                    .sum();
                 let scale = packed.scale[channel];
-                let offset =
-                    low * (scale * packed.column_sum[channel] as f32) + packed.bias[channel];
-                output.push(sum as f32 * (step * scale) + offset);
+                let mut sum = packed.bias[channel];
+                for (index, (low, step, codes)) in groups.iter().enumerate() {
+                    let first = index * GROUP;
+                    let weight = |i: usize| i32::from(packed.step(channel, first + i));
+                    let codes = codes.iter().enumerate();
+                    let product: i32 = codes.map(|(i, code)| code * weight(i)).sum();
+                    let column_sum = packed.column_sum[index * channels + channel];
+                    sum += low * (scale * column_sum as f32) + product as f32 * (step * scale);
+                }
+                output.push(sum);
             }
         }
         Ok(output)
