@@ -19,3 +19,8 @@ pub use pipeline::{
     EmbedderOptions, EmbeddingOptions, Embeddings, EncodedText, Encoder, LongText, Model, Text,
     TextEncoder, TextOptions,
 };
+
+/// The README's example runs as a doc test.
+#[cfg(all(doctest, feature = "default-model"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
