@@ -6,6 +6,7 @@ use crate::pack;
 use crate::progress::Progress;
 use crate::quantize::{self, QuantizedEncoder};
 use crate::reference::Batch;
+use crate::report;
 use crate::weights::Weights;
 use anyhow::{Context, Result, anyhow, ensure};
 use bertlet::Model;
@@ -13,7 +14,7 @@ use bertlet::format::header::{Header, Precision};
 use bertlet::format::{TensorData, write};
 use clap::{Parser, ValueEnum};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -21,6 +22,7 @@ Examples:
   bertlet-convert ./my-checkpoint -o my.bertlet
   bertlet-convert sentence-transformers/all-MiniLM-L6-v2 -o minilm.bertlet --precision f16
   bertlet-convert owner/model@v1.0 -o model.bertlet
+  bertlet-convert ./my-checkpoint -o my.bertlet --report lines.txt --report-plot errors.svg
 
 A hub id is downloaded into the cache that Python's huggingface_hub uses; HF_HOME, HF_ENDPOINT, HF_TOKEN and
 HF_HUB_OFFLINE are honoured.";
@@ -40,6 +42,16 @@ pub struct Arguments {
     /// Branch, tag or commit of a hub id
     #[arg(long)]
     revision: Option<String>,
+    /// Compare the written model with the checkpoint in f32 on these lines of text, and print how faithful it is ('-' for
+    /// stdin)
+    #[arg(long, value_name = "TEXTS")]
+    report: Option<PathBuf>,
+    /// Write the report as JSON too
+    #[arg(long, value_name = "FILE", requires = "report")]
+    report_json: Option<PathBuf>,
+    /// Draw the error after each layer as SVG
+    #[arg(long, value_name = "FILE", requires = "report")]
+    report_plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -53,8 +65,12 @@ enum Choice {
 /// Converts as the command line says.
 ///
 /// # Errors
-/// The checkpoint cannot be read or is not supported, or the file cannot be written.
+/// The checkpoint cannot be read or is not supported, or the file cannot be written; or the report on it fails, and then
+/// the file is there.
 pub fn run(arguments: Arguments) -> Result<()> {
+    // First, because a conversion takes long.
+    let texts = arguments.report.as_deref().map(report::read_texts);
+    let texts = texts.transpose()?;
     let checkpoint = open(&arguments)?;
     for notice in &checkpoint.notices {
         eprintln!("bertlet-convert: {notice}");
@@ -83,7 +99,40 @@ pub fn run(arguments: Arguments) -> Result<()> {
         output.display(),
         size as f64 / 1e6
     );
+    if let Some(texts) = texts {
+        drop((tensors, encoder));
+        show_report(&arguments, &weights, &texts, &progress)?;
+    }
     Ok(())
+}
+
+/// Compares the written file with the weights that it was made of.
+fn show_report(
+    arguments: &Arguments,
+    weights: &Weights,
+    texts: &[String],
+    progress: &Progress,
+) -> Result<()> {
+    let model = Model::open(&arguments.output)?;
+    progress.restart("comparing");
+    let report = report::compare(&model, weights, texts, |done, total| {
+        progress.at(done, total);
+    })
+    .context("no report")?;
+    progress.finish();
+    match write!(io::stdout().lock(), "{report}") {
+        // Whoever read it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.context("stdout")?,
+    }
+    let save = |path: &Option<PathBuf>, content: &str| match path {
+        Some(path) => fs::write(path, content)
+            .with_context(|| format!("{}: cannot be written", path.display())),
+        None => Ok(()),
+    };
+    let json = serde_json::to_string_pretty(&report)? + "\n";
+    save(&arguments.report_json, &json)?;
+    save(&arguments.report_plot, &report::plot(&report))
 }
 
 /// A directory where there is one of that name, else the hub.

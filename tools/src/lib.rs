@@ -8,4 +8,5 @@ pub mod pack;
 pub mod progress;
 pub mod quantize;
 pub mod reference;
+pub mod report;
 pub mod weights;

@@ -21,6 +21,12 @@ impl Progress {
         self.0.tick();
     }
 
+    /// Draws again after [`finish`](Self::finish), from zero.
+    pub fn restart(&self, message: &'static str) {
+        self.0.reset();
+        self.step(message);
+    }
+
     /// Shows how far the step is.
     pub fn at(&self, done: usize, of: usize) {
         self.0.set_length(of as u64);

@@ -3,11 +3,13 @@
 pub mod matrix;
 mod operations;
 pub mod parallel;
+mod pooling;
 
 use crate::weights::{LayerNorm, LayerWeights, Linear, Weights};
 use anyhow::{Result, ensure};
 pub use operations::linear;
 use operations::{activate, add, attention, layer_norm};
+pub use pooling::{logits, sentence_vector};
 
 /// The four matrix products of an encoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,4 +2,5 @@
 
 mod invariance;
 mod reference;
+mod report;
 mod support;

@@ -61,6 +61,11 @@ impl Checkpoint {
         self
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Runs `bertlet-convert` and returns the model file.
     pub fn convert(&self, precision: &str) -> PathBuf {
         let output = self.folder.with_extension(format!("{precision}.bertlet"));
