@@ -143,7 +143,11 @@ pub(crate) fn attention<P: Product>(
                 let block = lanes.transpose(block);
                 let columns = chunk * LANES..head_size.min((chunk + 1) * LANES);
                 for (row, y) in rows.clone().zip(&block) {
-                    out.row(row)[columns.clone()].copy_from_slice(&y[..columns.len()]);
+                    let to = &mut out.row(row)[columns.clone()];
+                    match to.first_chunk_mut() {
+                        Some(to) => lanes.store(lanes.load(y), to),
+                        None => lanes.store_partial(lanes.load(y), to),
+                    }
                 }
             }
         }
@@ -295,45 +299,51 @@ fn pack_queries<L: Lanes>(
     scratch: &mut AttentionScratch,
 ) {
     let groups = shape.depth * LANES;
-    let factors = scratch.query_factor[..shape.channels]
-        .as_chunks::<LANES>()
-        .0;
-    for row in 0..query.rows() {
-        let values = query.row(row);
+    for panel in 0..query.rows().div_ceil(LANES) {
+        let rows = panel * LANES..query.rows().min((panel + 1) * LANES);
         let mut largest = lanes.zero();
         let mut poison = lanes.zero();
-        for (chunk, factor) in factors.iter().enumerate() {
-            let x = lanes.mul(load_chunk(lanes, values, chunk), lanes.load(factor));
-            largest = lanes.max(lanes.abs(x), largest);
-            poison = lanes.fma(x, lanes.zero(), poison);
-        }
-        let largest = lanes.maximum(largest);
-        let finite = lanes.sum(poison) == 0.0;
-        let inverse = 127.0 / largest;
-        let (inverse, step) = match (finite, inverse.is_finite()) {
-            (true, true) => (inverse, largest / 127.0 * scale),
-            (true, false) => (0.0, 0.0),
-            (false, _) => (0.0, f32::NAN),
-        };
-        scratch.steps[row] = step;
-        let inverse = lanes.splat(inverse);
-        let panel = &mut scratch.queries[row / LANES * groups..][..groups];
-        for ((chunk, factor), groups) in
-            factors.iter().enumerate().zip(panel.as_chunks_mut::<4>().0)
-        {
-            let x = lanes.mul(load_chunk(lanes, values, chunk), lanes.load(factor));
-            let mut bytes = [128; LANES];
-            if finite {
-                lanes.store_bytes(
-                    lanes.round(lanes.fma(x, inverse, lanes.splat(128.0))),
-                    &mut bytes,
+        for chunk in 0..shape.channels / LANES {
+            let factor = lanes.load(
+                scratch.query_factor[chunk * LANES..]
+                    .first_chunk()
+                    .expect("a whole vector"),
+            );
+            let mut block = [[0.0; LANES]; LANES];
+            for (row, to) in rows.clone().zip(&mut block) {
+                lanes.store(
+                    lanes.mul(load_chunk(lanes, query.row(row), chunk), factor),
+                    to,
                 );
             }
-            for (group, bytes) in groups.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                // From 1…255 to −127…127.
-                let signed = u32::from_ne_bytes(*bytes) ^ 0x8080_8080;
-                group.0[row % LANES * 4..][..4].copy_from_slice(&signed.to_ne_bytes());
+            let block = lanes.transpose(&block);
+            for x in &block {
+                largest = lanes.max(lanes.abs(lanes.load(x)), largest);
+                poison = lanes.fma(lanes.load(x), lanes.zero(), poison);
             }
+            scratch.transposed[chunk * LANES..][..LANES].copy_from_slice(&block);
+        }
+        let enough = lanes.less(lanes.splat(1e-36), largest);
+        let full = lanes.splat(127.0);
+        let inverse = lanes.select(enough, lanes.div(full, largest), lanes.zero());
+        let step = lanes.mul(
+            lanes.select(enough, lanes.div(largest, full), lanes.zero()),
+            lanes.splat(scale),
+        );
+        let to = scratch.steps[panel * LANES..]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(lanes.add(step, poison), to);
+        let channels = scratch.transposed[..shape.channels].as_chunks::<4>().0;
+        for (group, channels) in scratch.queries[panel * groups..][..groups]
+            .iter_mut()
+            .zip(channels)
+        {
+            let mut quad = [lanes.splat_int(0); 4];
+            for (quad, x) in quad.iter_mut().zip(channels) {
+                *quad = lanes.round(lanes.mul(lanes.load(x), inverse));
+            }
+            lanes.store_quads(quad, &mut group.0);
         }
     }
 }

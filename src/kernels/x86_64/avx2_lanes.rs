@@ -31,12 +31,19 @@ macro_rules! halves {
     ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty = $body:expr;)*) => {$(
         #[inline(always)]
         fn $name(self, $($argument: [$type; 2]),*) -> [$result; 2] {
-            let half = |half: usize| {
-                $(let $argument = $argument[half];)*
-                // SAFETY: `self` proves that the CPU has the instruction.
-                unsafe { $body }
-            };
-            [half(0), half(1)]
+            // Not a closure: it would be compiled without the features of the function around it.
+            [
+                {
+                    $(let $argument = $argument[0];)*
+                    // SAFETY: `self` proves that the CPU has the instruction.
+                    unsafe { $body }
+                },
+                {
+                    $(let $argument = $argument[1];)*
+                    // SAFETY: `self` proves that the CPU has the instruction.
+                    unsafe { $body }
+                },
+            ]
         }
     )*};
 }
@@ -143,6 +150,41 @@ impl Lanes for Avx2Lanes {
     fn splat_int(self, x: i32) -> [__m256i; 2] {
         // SAFETY: `self` proves that the CPU has the instruction.
         unsafe { [_mm256_set1_epi32(x); 2] }
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: &[[f32; LANES]; LANES]) -> [[f32; LANES]; LANES] {
+        let mut out = [[0.0; LANES]; LANES];
+        for corner in 0..4 {
+            let (row, column) = (corner / 2 * 8, corner % 2 * 8);
+            // SAFETY: `self` proves that the CPU has the instructions; the pointers leave eight columns.
+            unsafe {
+                // Fours of rows within each 128 bits, then the 128-bit halves change places.
+                let mut fours = [[_mm256_setzero_ps(); 4]; 2];
+                for (fours, x) in fours.iter_mut().zip(x[row..row + 8].as_chunks::<4>().0) {
+                    let mut rows = [_mm256_setzero_ps(); 4];
+                    for (row, x) in rows.iter_mut().zip(x) {
+                        *row = _mm256_loadu_ps(x.as_ptr().add(column));
+                    }
+                    let [a, b, c, d] = rows;
+                    let ab = _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
+                    let cd = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
+                    fours[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                    fours[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                    let ab = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+                    let cd = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+                    fours[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                    fours[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                }
+                for (i, (&a, &b)) in fours[0].iter().zip(&fours[1]).enumerate() {
+                    let to = out[column + i].as_mut_ptr().add(row);
+                    _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(a, b));
+                    let to = out[column + 4 + i].as_mut_ptr().add(row);
+                    _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x31>(a, b));
+                }
+            }
+        }
+        out
     }
 
     #[inline(always)]

@@ -100,44 +100,40 @@ impl Lanes for Avx512 {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe {
             // Pairs of rows, then fours: 4 × 4 within each 128 bits. Then the 128-bit parts change places.
-            let pair = |i: usize| {
-                let (a, b) = (self.load(&x[i]), self.load(&x[i + 1]));
-                let unpacked = [_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)];
-                unpacked.map(|x| _mm512_castps_pd(x))
-            };
-            let four = |i: usize| {
-                let (a, b) = (pair(i), pair(i + 2));
-                [
-                    _mm512_unpacklo_pd(a[0], b[0]),
-                    _mm512_unpackhi_pd(a[0], b[0]),
-                    _mm512_unpacklo_pd(a[1], b[1]),
-                    _mm512_unpackhi_pd(a[1], b[1]),
-                ]
-                .map(|x| _mm512_castpd_ps(x))
-            };
-            let fours = [four(0), four(4), four(8), four(12)];
+            let mut fours = [[_mm512_setzero_ps(); 4]; 4];
+            for (fours, x) in fours.iter_mut().zip(x.as_chunks::<4>().0) {
+                let [a, b, c, d] = [
+                    self.load(&x[0]),
+                    self.load(&x[1]),
+                    self.load(&x[2]),
+                    self.load(&x[3]),
+                ];
+                let ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+                let cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+                fours[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+                fours[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+                let ab = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+                let cd = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+                fours[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+                fours[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+            }
+            const EVEN: i32 = 0b10_00_10_00;
+            const ODD: i32 = 0b11_01_11_01;
             let mut out = [[0.0; LANES]; LANES];
             for i in 0..4 {
-                let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(fours[0][i], fours[1][i]);
-                let high = _mm512_shuffle_f32x4::<0b11_01_11_01>(fours[0][i], fours[1][i]);
-                let low_later = _mm512_shuffle_f32x4::<0b10_00_10_00>(fours[2][i], fours[3][i]);
-                let high_later = _mm512_shuffle_f32x4::<0b11_01_11_01>(fours[2][i], fours[3][i]);
-                self.store(
-                    _mm512_shuffle_f32x4::<0b10_00_10_00>(low, low_later),
-                    &mut out[i],
+                let [a, b, c, d] = [fours[0][i], fours[1][i], fours[2][i], fours[3][i]];
+                let (first, later) = (
+                    _mm512_shuffle_f32x4::<EVEN>(a, b),
+                    _mm512_shuffle_f32x4::<EVEN>(c, d),
                 );
-                self.store(
-                    _mm512_shuffle_f32x4::<0b10_00_10_00>(high, high_later),
-                    &mut out[4 + i],
+                self.store(_mm512_shuffle_f32x4::<EVEN>(first, later), &mut out[i]);
+                self.store(_mm512_shuffle_f32x4::<ODD>(first, later), &mut out[8 + i]);
+                let (first, later) = (
+                    _mm512_shuffle_f32x4::<ODD>(a, b),
+                    _mm512_shuffle_f32x4::<ODD>(c, d),
                 );
-                self.store(
-                    _mm512_shuffle_f32x4::<0b11_01_11_01>(low, low_later),
-                    &mut out[8 + i],
-                );
-                self.store(
-                    _mm512_shuffle_f32x4::<0b11_01_11_01>(high, high_later),
-                    &mut out[12 + i],
-                );
+                self.store(_mm512_shuffle_f32x4::<EVEN>(first, later), &mut out[4 + i]);
+                self.store(_mm512_shuffle_f32x4::<ODD>(first, later), &mut out[12 + i]);
             }
             out
         }
