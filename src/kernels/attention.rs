@@ -1,86 +1,51 @@
 //! Attention of one sequence and head in 8-bit integers.
 //!
-//! Queries are bytes between their row's minimum and maximum, keys are symmetric in −127…127 per row: scores come from
-//! the same integer product as a linear layer. Softmax needs no division: a weight is round(65535·2ᵗ) with t ≤ 0, kept as
-//! two bytes, and the sum of these integers is the divisor. Values are symmetric per channel around the middle of their
-//! range in the sequence, which is added back: the weights add up to 1. Everything depends on this sequence alone.
+//! Everything is computed transposed, sixteen queries side by side in the lanes and one key after another, so that
+//! neither the largest score nor the sum of the weights needs a reduction across lanes, however short the sequence.
+//!
+//! - Keys are bytes, symmetric per channel: k ≈ s·(u − 128). The channels' scales move to the queries, which are symmetric
+//!   per query. That u is off by 128 adds the same to all scores of a query, and softmax does not see it.
+//! - Scores stay integers until the largest is subtracted. A weight is round(65535·2ᵗ) with t ≤ 0, kept as two bytes, and
+//!   the sum of these integers is the divisor.
+//! - Values are bytes between their channel's minimum and maximum in the sequence; the minimum is added back at the end:
+//!   the weights add up to 1.
+//!
+//! All of it depends on this sequence alone.
 
 use super::lanes::{LANES, Lanes};
 use super::math;
-use super::matrix::{Matrix, MatrixMut, QuantizedRows, RowRange, WHOLE_ROW, bytes_mut};
-use super::product::{self, PackedLinear, Product};
-use super::rows;
-
-/// Queries that pass together: with 512 keys their scores are 64 KiB and their weights 32 KiB.
-const QUERY_BLOCK: usize = 32;
+use super::matrix::{Block, Matrix, MatrixMut, bytes_mut};
+use super::product::{Product, Tile};
 
 /// Working memory of attention. It grows to the longest sequence and stays.
 #[derive(Debug, Default)]
 pub struct AttentionScratch {
-    /// Keys as the columns of a linear layer: `[keys/16, depth/4, 16, 4]`.
-    keys: Packed,
-    /// Channels of the values as columns: `[channels/16, keys/4, 16, 4]`.
-    values: Packed,
-    /// Middle of each channel of the values.
-    middle: Vec<f32>,
-    /// `[QUERY_BLOCK, head_size]`
-    queries: QuantizedRows,
-    /// `[QUERY_BLOCK, keys]`
-    scores: Vec<f32>,
-    /// High bytes, then low bytes: `[2·QUERY_BLOCK, keys]`.
-    weights: QuantizedRows,
-    /// 1/Σ of a query's weights.
-    inverse_sums: [f32; QUERY_BLOCK],
-    /// `[2·QUERY_BLOCK, head_size]`
-    products: Vec<f32>,
-}
-
-/// The parts of a [`PackedLinear`] that is made here.
-#[derive(Debug, Default)]
-struct Packed {
-    panels: Vec<Group>,
-    scale: Vec<f32>,
-    column_sum: Vec<i32>,
-    bias: Vec<f32>,
-}
-
-/// Four bytes of each of sixteen columns.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Group([u8; 64]);
-
-impl Packed {
-    fn resize(&mut self, n: usize, k: usize) {
-        let columns = n.div_ceil(LANES) * LANES;
-        let groups = n.div_ceil(LANES) * k.div_ceil(64) * 16;
-        if self.panels.len() < groups {
-            self.panels.resize(groups, Group([0; 64]));
-        }
-        if self.scale.len() < columns {
-            self.scale.resize(columns, 0.0);
-            self.column_sum.resize(columns, 0);
-            self.bias.resize(columns, 0.0);
-        }
-    }
-
-    fn view(&self, n: usize, k: usize) -> PackedLinear<'_> {
-        let columns = n.div_ceil(LANES) * LANES;
-        let size = columns * k.div_ceil(64) * 64;
-        // SAFETY: a `Group` is 64 initialized bytes without padding, and there are at least that many.
-        let panels = unsafe {
-            std::slice::from_raw_parts(self.panels[..size / 64].as_ptr().cast::<i8>(), size)
-        };
-        PackedLinear {
-            panels,
-            scale: &self.scale[..columns],
-            column_sum: &self.column_sum[..columns],
-            sum_stride: columns,
-            bias: &self.bias[..columns],
-            n,
-            k,
-            group: WHOLE_ROW,
-        }
-    }
+    /// `[keys, depth]`, `depth` blocks for a head.
+    keys: Vec<Block>,
+    /// Channels of the keys, padded to whole vectors: what a key is multiplied by.
+    key_inverse: Vec<f32>,
+    /// What a query is multiplied by.
+    query_factor: Vec<f32>,
+    /// Queries as panels: `[NR, depth·16]` groups.
+    queries: Vec<Block>,
+    /// Scale of each query's scores in the exponent of 2: `[NR·16]`.
+    steps: Vec<f32>,
+    /// Products of all keys with a block of queries, tile after tile.
+    scores: Vec<i32>,
+    /// High bytes of the weights less 128, then low bytes: `[2, panels, keys/4]` groups.
+    weights: Vec<Block>,
+    /// `[channels, keys]` in blocks.
+    values: Vec<Block>,
+    /// Least value of each channel.
+    lows: Vec<f32>,
+    /// Step between a channel's bytes.
+    value_steps: Vec<f32>,
+    /// Sum of a channel's bytes.
+    value_sums: Vec<f32>,
+    /// One tile of products with high bytes, one with low bytes.
+    products: Vec<i32>,
+    /// `[channels, 16]`, before it is transposed into the output.
+    transposed: Vec<[f32; LANES]>,
 }
 
 /// out = softmax(scale·query·keyᵀ)·value.
@@ -97,273 +62,404 @@ pub(crate) fn attention<P: Product>(
         return;
     }
     let lanes = product.lanes();
-    pack_keys(
-        lanes,
-        key,
-        scale * std::f32::consts::LOG2_E,
-        &mut scratch.keys,
-    );
-    if scratch.middle.len() < head_size {
-        scratch.middle.resize(head_size, 0.0);
-    }
-    pack_values(
-        lanes,
-        value,
-        &mut scratch.values,
-        &mut scratch.middle[..head_size],
-    );
-    let block = QUERY_BLOCK.min(query.rows());
-    grow(&mut scratch.scores, block * keys);
-    grow(&mut scratch.products, 2 * block * head_size);
-    for first in (0..query.rows()).step_by(QUERY_BLOCK) {
-        let rows = block.min(query.rows() - first);
-        let queries = query.row_range(first..first + rows);
-        scratch.queries.resize(rows, head_size, WHOLE_ROW);
-        rows::quantize_rows(lanes, queries, None, scratch.queries.view_mut());
-        let scores = MatrixMut::new(&mut scratch.scores, rows, keys, keys);
-        product::store(
-            product,
-            scratch.queries.view(),
-            scratch.keys.view(keys, head_size),
-            scores,
-        );
-
-        scratch.weights.resize(2 * rows, keys, WHOLE_ROW);
-        let scores = Matrix::new(&scratch.scores, rows, keys, keys);
-        softmax(
+    let shape = Shape::of::<P>(keys, head_size);
+    scratch.reserve::<P>(shape);
+    pack_keys(lanes, key, shape, scratch);
+    pack_values(lanes, value, shape, scratch);
+    let mut state = P::State::default();
+    for first in (0..query.rows()).step_by(P::NR * LANES) {
+        let queries = query.row_range(first..query.rows().min(first + P::NR * LANES));
+        let panels = queries.rows().div_ceil(LANES);
+        pack_queries(
             lanes,
-            scores,
-            &mut scratch.weights,
-            &mut scratch.inverse_sums,
+            queries,
+            scale * std::f32::consts::LOG2_E,
+            shape,
+            scratch,
         );
-
-        let products = MatrixMut::new(&mut scratch.products, 2 * rows, head_size, head_size);
-        product::store(
-            product,
-            scratch.weights.view(),
-            scratch.values.view(head_size, keys),
-            products,
-        );
-        let (high, low) = scratch.products[..2 * rows * head_size].split_at(rows * head_size);
-        for row in 0..rows {
-            let parts = (
-                &high[row * head_size..][..head_size],
-                &low[row * head_size..][..head_size],
-            );
-            let inverse = lanes.splat(scratch.inverse_sums[row]);
-            combine(
-                lanes,
-                parts,
-                inverse,
-                &scratch.middle[..head_size],
-                out.row(first + row),
-            );
+        let mut highest = [lanes.splat_int(i32::MIN); MAX_PANELS];
+        for (tile, first_key) in (0..keys).step_by(shape.height).enumerate() {
+            let rows = shape.height.min(keys - first_key);
+            let tile_of_keys = Tile {
+                rows_of_blocks: &scratch.keys[first_key * shape.depth..][..rows * shape.depth],
+                weights: signed(&scratch.queries[..panels * shape.depth * LANES]),
+                rows,
+                panels,
+                depth: shape.depth,
+                row_stride: shape.depth,
+                panel_stride: shape.depth * 64 * LANES,
+            };
+            let scores = &mut scratch.scores[tile * shape.tile_size..][..shape.tile_size];
+            product.multiply(&mut state, tile_of_keys, scores);
+            let scores = scores.as_chunks::<LANES>().0;
+            for (panel, highest) in highest[..panels].iter_mut().enumerate() {
+                for scores in &scores[panel * P::MR..][..rows] {
+                    *highest = lanes.max_int(*highest, lanes.load_int(scores));
+                }
+            }
+        }
+        let mut inverse_sums = [lanes.zero(); MAX_PANELS];
+        for panel in 0..panels {
+            inverse_sums[panel] =
+                weigh::<P>(lanes, shape, scratch, (panel, panels), highest[panel]);
+        }
+        for first_channel in (0..head_size).step_by(P::MR) {
+            let rows = P::MR.min(head_size - first_channel);
+            let (high, low) = scratch.products.split_at_mut(shape.tile_size);
+            for (part, products) in [&mut *high, &mut *low].into_iter().enumerate() {
+                let size = panels * shape.key_depth * LANES;
+                let channels = Tile {
+                    rows_of_blocks: &scratch.values[first_channel * shape.key_depth..]
+                        [..rows * shape.key_depth],
+                    weights: signed(&scratch.weights[part * size..][..size]),
+                    rows,
+                    panels,
+                    depth: shape.key_depth,
+                    row_stride: shape.key_depth,
+                    panel_stride: shape.key_depth * 64 * LANES,
+                };
+                product.multiply(&mut state, channels, products);
+            }
+            for (panel, inverse_sum) in inverse_sums[..panels].iter().enumerate() {
+                let tile = panel * P::MR * LANES..(panel * P::MR + rows) * LANES;
+                for (row, (high, low)) in high[tile.clone()]
+                    .as_chunks::<LANES>()
+                    .0
+                    .iter()
+                    .zip(low[tile].as_chunks::<LANES>().0)
+                    .enumerate()
+                {
+                    let channel = first_channel + row;
+                    let offset = lanes.splat_int(128 * scratch.value_sums[channel] as i32);
+                    let high = lanes.to_float(lanes.add_int(lanes.load_int(high), offset));
+                    let low = lanes.to_float(lanes.add_int(lanes.load_int(low), offset));
+                    let sum = lanes.mul(lanes.fma(high, lanes.splat(256.0), low), *inverse_sum);
+                    let step = lanes.splat(scratch.value_steps[channel]);
+                    let y = lanes.fma(sum, step, lanes.splat(scratch.lows[channel]));
+                    lanes.store(y, &mut scratch.transposed[panel * shape.channels + channel]);
+                }
+            }
+        }
+        for panel in 0..panels {
+            let transposed = &scratch.transposed[panel * shape.channels..][..shape.channels];
+            let rows = first + panel * LANES..query.rows().min(first + (panel + 1) * LANES);
+            for (chunk, block) in transposed.as_chunks::<LANES>().0.iter().enumerate() {
+                let block = lanes.transpose(block);
+                let columns = chunk * LANES..head_size.min((chunk + 1) * LANES);
+                for (row, y) in rows.clone().zip(&block) {
+                    let to = &mut out.row(row)[columns.clone()];
+                    match to.first_chunk_mut() {
+                        Some(to) => lanes.store(lanes.load(y), to),
+                        None => lanes.store_partial(lanes.load(y), to),
+                    }
+                }
+            }
         }
     }
 }
 
-fn grow(buffer: &mut Vec<f32>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
+/// Most panels that a tile of any kernel has.
+const MAX_PANELS: usize = 8;
+
+/// Sizes that follow from the kernel, the sequence and the head.
+#[derive(Clone, Copy)]
+struct Shape {
+    keys: usize,
+    head_size: usize,
+    /// `head_size` in whole vectors.
+    channels: usize,
+    /// Blocks of a head.
+    depth: usize,
+    /// Blocks of all keys.
+    key_depth: usize,
+    /// Keys of a tile.
+    height: usize,
+    /// Accumulators of a tile.
+    tile_size: usize,
+}
+
+impl Shape {
+    #[inline(always)]
+    fn of<P: Product>(keys: usize, head_size: usize) -> Self {
+        Shape {
+            keys,
+            head_size,
+            channels: head_size.div_ceil(LANES) * LANES,
+            depth: head_size.div_ceil(64),
+            key_depth: keys.div_ceil(64),
+            height: keys.div_ceil(keys.div_ceil(P::MR)),
+            tile_size: P::MR * P::NR * LANES,
+        }
     }
 }
 
-/// Keys symmetric in −127…127, `factor` folded into their scales.
-#[inline(always)]
-fn pack_keys<L: Lanes>(lanes: L, key: Matrix<'_>, factor: f32, packed: &mut Packed) {
-    let (keys, head_size) = (key.rows(), key.columns());
-    packed.resize(keys, head_size);
-    let groups = head_size.div_ceil(64) * 16;
-    let panels = &mut packed.panels[..keys.div_ceil(LANES) * groups];
-    if !head_size.is_multiple_of(64) {
-        panels.fill(Group([0; 64]));
+impl AttentionScratch {
+    #[inline(always)]
+    fn reserve<P: Product>(&mut self, shape: Shape) {
+        let empty = Block([0; 64]);
+        grow(&mut self.keys, shape.keys * shape.depth, empty);
+        grow(&mut self.key_inverse, shape.channels, 0.0);
+        grow(&mut self.query_factor, shape.channels, 0.0);
+        grow(&mut self.queries, P::NR * shape.depth * LANES, empty);
+        grow(&mut self.steps, P::NR * LANES, 0.0);
+        grow(
+            &mut self.scores,
+            shape.keys.div_ceil(shape.height) * shape.tile_size,
+            0,
+        );
+        grow(
+            &mut self.weights,
+            2 * P::NR * shape.key_depth * LANES,
+            empty,
+        );
+        grow(&mut self.values, shape.channels * shape.key_depth, empty);
+        grow(&mut self.lows, shape.channels, 0.0);
+        grow(&mut self.value_steps, shape.channels, 0.0);
+        grow(&mut self.value_sums, shape.channels, 0.0);
+        grow(&mut self.products, 2 * shape.tile_size, 0);
+        grow(&mut self.transposed, P::NR * shape.channels, [0.0; LANES]);
+        // Beyond the head's size the panels of the queries stay zero.
+        if !shape.head_size.is_multiple_of(64) {
+            self.queries[..P::NR * shape.depth * LANES].fill(empty);
+        }
     }
-    for row in 0..keys {
-        let (chunks, rest) = key.row(row).as_chunks::<LANES>();
+}
+
+fn grow<T: Copy>(buffer: &mut Vec<T>, length: usize, fill: T) {
+    if buffer.len() < length {
+        buffer.resize(length, fill);
+    }
+}
+
+/// Bytes as the signed operand of a product.
+#[inline(always)]
+fn signed(blocks: &[Block]) -> &[i8] {
+    // SAFETY: a `Block` is 64 initialized bytes without padding.
+    unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * 64) }
+}
+
+/// The part of a row that chunk `chunk` of sixteen channels covers.
+#[inline(always)]
+fn load_chunk<L: Lanes>(lanes: L, row: &[f32], chunk: usize) -> L::F {
+    let rest = &row[chunk * LANES..];
+    match rest.first_chunk() {
+        Some(x) => lanes.load(x),
+        None => lanes.load_partial(rest, 0.0),
+    }
+}
+
+/// Keys as bytes u = round(127·k/largest) + 128, with each channel's largest magnitude; queries get largest/127.
+#[inline(always)]
+fn pack_keys<L: Lanes>(lanes: L, key: Matrix<'_>, shape: Shape, scratch: &mut AttentionScratch) {
+    for chunk in 0..shape.channels / LANES {
         let mut largest = lanes.zero();
         // 0·x is NaN for what is not finite, and stays.
         let mut poison = lanes.zero();
-        for chunk in chunks {
-            let x = lanes.load(chunk);
+        for row in 0..shape.keys {
+            let x = load_chunk(lanes, key.row(row), chunk);
             largest = lanes.max(lanes.abs(x), largest);
             poison = lanes.fma(x, lanes.zero(), poison);
         }
-        if !rest.is_empty() {
-            let x = lanes.load_partial(rest, 0.0);
-            largest = lanes.max(lanes.abs(x), largest);
-            poison = lanes.fma(x, lanes.zero(), poison);
-        }
-        let largest = lanes.maximum(largest);
-        let finite = lanes.sum(poison) == 0.0;
-        let inverse = 127.0 / largest;
-        let (inverse, scale) = match (finite, inverse.is_finite()) {
-            (true, true) => (inverse, largest / 127.0 * factor),
-            (true, false) => (0.0, 0.0),
-            (false, _) => (0.0, f32::NAN),
-        };
-        let inverse = lanes.splat(inverse);
-        let zero_point = lanes.splat(128.0);
-        let panel = &mut panels[row / LANES * groups..][..groups];
-        let mut sum = lanes.zero();
-        for (i, to) in panel
-            .chunks_mut(4)
+        // A channel too small for its inverse is as good as none.
+        let enough = lanes.less(lanes.splat(1e-36), largest);
+        let full = lanes.splat(127.0);
+        let inverse = lanes.select(enough, lanes.div(full, largest), lanes.zero());
+        let factor = lanes.select(enough, lanes.div(largest, full), lanes.zero());
+        let at = chunk * LANES..(chunk + 1) * LANES;
+        let to = scratch.key_inverse[at.clone()]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(inverse, to);
+        let to = scratch.query_factor[at]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(lanes.add(factor, poison), to);
+    }
+    let inverses = scratch.key_inverse.as_chunks::<LANES>().0;
+    for row in 0..shape.keys {
+        let bytes = bytes_mut(&mut scratch.keys[row * shape.depth..][..shape.depth]);
+        for ((chunk, to), inverse) in bytes
+            .as_chunks_mut::<LANES>()
+            .0
+            .iter_mut()
             .enumerate()
-            .take(head_size.div_ceil(LANES))
+            .zip(inverses)
+            .take(shape.channels / LANES)
         {
-            let x = match chunks.get(i) {
-                Some(chunk) => lanes.load(chunk),
-                None => lanes.load_partial(rest, 0.0),
-            };
-            let x = if finite { x } else { lanes.zero() };
-            let u = lanes.round(lanes.fma(x, inverse, zero_point));
-            sum = lanes.add(sum, lanes.sub(lanes.to_float(u), zero_point));
-            let mut bytes = [0; LANES];
-            lanes.store_bytes(u, &mut bytes);
-            for (group, bytes) in to.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                // From 1…255 to −127…127.
-                group.0[row % LANES * 4..][..4].copy_from_slice(&bytes.map(|u| u ^ 0x80));
-            }
+            let x = load_chunk(lanes, key.row(row), chunk);
+            let u = lanes.round(lanes.fma(x, lanes.load(inverse), lanes.splat(128.0)));
+            lanes.store_bytes(u, to);
         }
-        packed.scale[row] = scale;
-        packed.column_sum[row] = lanes.sum(sum) as i32;
     }
 }
 
-/// Values symmetric in −127…127 around the middle of their channel's range.
+/// Queries in −127…127 as panels, with what a unit of their products is worth in the exponent of 2.
 #[inline(always)]
-fn pack_values<L: Lanes>(lanes: L, value: Matrix<'_>, packed: &mut Packed, middle: &mut [f32]) {
-    let (keys, head_size) = (value.rows(), value.columns());
-    packed.resize(head_size, keys);
-    let groups = keys.div_ceil(64) * 16;
-    for (panel, middle) in middle.chunks_mut(LANES).enumerate() {
-        let columns = panel * LANES..panel * LANES + middle.len();
+fn pack_queries<L: Lanes>(
+    lanes: L,
+    query: Matrix<'_>,
+    scale: f32,
+    shape: Shape,
+    scratch: &mut AttentionScratch,
+) {
+    let groups = shape.depth * LANES;
+    for panel in 0..query.rows().div_ceil(LANES) {
+        let rows = panel * LANES..query.rows().min((panel + 1) * LANES);
+        let mut largest = lanes.zero();
+        let mut poison = lanes.zero();
+        for chunk in 0..shape.channels / LANES {
+            let factor = lanes.load(
+                scratch.query_factor[chunk * LANES..]
+                    .first_chunk()
+                    .expect("a whole vector"),
+            );
+            let mut block = [[0.0; LANES]; LANES];
+            for (row, to) in rows.clone().zip(&mut block) {
+                lanes.store(
+                    lanes.mul(load_chunk(lanes, query.row(row), chunk), factor),
+                    to,
+                );
+            }
+            let block = lanes.transpose(&block);
+            for x in &block {
+                largest = lanes.max(lanes.abs(lanes.load(x)), largest);
+                poison = lanes.fma(lanes.load(x), lanes.zero(), poison);
+            }
+            scratch.transposed[chunk * LANES..][..LANES].copy_from_slice(&block);
+        }
+        let enough = lanes.less(lanes.splat(1e-36), largest);
+        let full = lanes.splat(127.0);
+        let inverse = lanes.select(enough, lanes.div(full, largest), lanes.zero());
+        let step = lanes.mul(
+            lanes.select(enough, lanes.div(largest, full), lanes.zero()),
+            lanes.splat(scale),
+        );
+        let to = scratch.steps[panel * LANES..]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(lanes.add(step, poison), to);
+        let channels = scratch.transposed[..shape.channels].as_chunks::<4>().0;
+        for (group, channels) in scratch.queries[panel * groups..][..groups]
+            .iter_mut()
+            .zip(channels)
+        {
+            let mut quad = [lanes.splat_int(0); 4];
+            for (quad, x) in quad.iter_mut().zip(channels) {
+                *quad = lanes.round(lanes.mul(lanes.load(x), inverse));
+            }
+            lanes.store_quads(quad, &mut group.0);
+        }
+    }
+}
+
+/// Values as bytes u = round(255·(v − low)/span) of `[channels, keys]`, zero where keys are padded.
+#[inline(always)]
+fn pack_values<L: Lanes>(
+    lanes: L,
+    value: Matrix<'_>,
+    shape: Shape,
+    scratch: &mut AttentionScratch,
+) {
+    for chunk in 0..shape.channels / LANES {
         let mut low = lanes.splat(f32::INFINITY);
         let mut high = lanes.splat(f32::NEG_INFINITY);
         let mut poison = lanes.zero();
-        for row in 0..keys {
-            let x = load(lanes, &value.row(row)[columns.clone()]);
+        for row in 0..shape.keys {
+            let x = load_chunk(lanes, value.row(row), chunk);
             low = lanes.min(x, low);
             high = lanes.max(x, high);
             poison = lanes.fma(x, lanes.zero(), poison);
         }
-        let half = lanes.splat(0.5);
-        // Halves first: the sum of two large numbers may not be finite.
-        let center = lanes.add(
-            lanes.add(lanes.mul(low, half), lanes.mul(high, half)),
-            poison,
-        );
-        let radius = lanes.sub(lanes.mul(high, half), lanes.mul(low, half));
-        // A radius too small for its inverse is as good as none.
-        let enough = lanes.less(lanes.splat(1e-36), radius);
-        let inverse = lanes.select(enough, lanes.div(lanes.splat(127.0), radius), lanes.zero());
-        let scale = lanes.select(enough, lanes.div(radius, lanes.splat(127.0)), lanes.zero());
-        store(lanes, center, middle);
-        let to = packed.scale[panel * LANES..]
+        let span = lanes.sub(high, low);
+        let poison = lanes.fma(span, lanes.zero(), poison);
+        let enough = lanes.less(lanes.splat(1e-36), span);
+        let full = lanes.splat(255.0);
+        let inverse = lanes.select(enough, lanes.div(full, span), lanes.zero());
+        let step = lanes.select(enough, lanes.div(span, full), lanes.zero());
+        let at = chunk * LANES..(chunk + 1) * LANES;
+        let to = scratch.lows[at.clone()]
             .first_chunk_mut()
-            .expect("whole panels");
-        lanes.store(scale, to);
-        for (group, to) in packed.panels[panel * groups..][..groups]
-            .iter_mut()
-            .enumerate()
-        {
-            let mut quad = [lanes.round(lanes.zero()); 4];
+            .expect("a whole vector");
+        lanes.store(lanes.add(low, poison), to);
+        let to = scratch.value_steps[at.clone()]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(step, to);
+
+        let mut sum = lanes.zero();
+        let stride = shape.key_depth * 64;
+        let rows = &mut scratch.values[at.start * shape.key_depth..at.end * shape.key_depth];
+        let rows = bytes_mut(rows);
+        for group in 0..shape.keys.div_ceil(4) {
+            let mut quad = [lanes.splat_int(0); 4];
             for (i, quad) in quad.iter_mut().enumerate() {
-                if 4 * group + i < keys {
-                    let x = load(lanes, &value.row(4 * group + i)[columns.clone()]);
-                    *quad = lanes.round(lanes.mul(lanes.sub(x, center), inverse));
+                if 4 * group + i < shape.keys {
+                    let x = load_chunk(lanes, value.row(4 * group + i), chunk);
+                    *quad = lanes.round(lanes.mul(lanes.sub(x, low), inverse));
+                    sum = lanes.add(sum, lanes.to_float(*quad));
                 }
             }
-            lanes.store_quads(quad, &mut to.0);
+            let mut bytes = [0; 64];
+            lanes.store_quads(quad, &mut bytes);
+            for (row, bytes) in rows.chunks_exact_mut(stride).zip(bytes.as_chunks::<4>().0) {
+                row[4 * group..][..4].copy_from_slice(bytes);
+            }
         }
+        for row in rows.chunks_exact_mut(stride) {
+            row[shape.keys.div_ceil(4) * 4..].fill(0);
+        }
+        let to = scratch.value_sums[at]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(sum, to);
     }
 }
 
-/// Up to sixteen values, zeros behind them.
+/// Weights of sixteen queries for all keys, and the inverse of their sums.
 #[inline(always)]
-fn load<L: Lanes>(lanes: L, x: &[f32]) -> L::F {
-    match x.first_chunk() {
-        Some(x) => lanes.load(x),
-        None => lanes.load_partial(x, 0.0),
-    }
-}
-
-/// Up to sixteen values.
-#[inline(always)]
-fn store<L: Lanes>(lanes: L, x: L::F, to: &mut [f32]) {
-    match to.first_chunk_mut() {
-        Some(to) => lanes.store(x, to),
-        None => lanes.store_partial(x, to),
-    }
-}
-
-/// round(65535·2^(score − highest)) as high and low bytes, and the inverse of each row's sum.
-#[inline(always)]
-fn softmax<L: Lanes>(
-    lanes: L,
-    scores: Matrix<'_>,
-    weights: &mut QuantizedRows,
-    inverse_sums: &mut [f32],
-) {
-    let (rows, keys) = (scores.rows(), scores.columns());
-    let depth = keys.div_ceil(64);
-    let view = weights.view_mut();
-    let (high, low) = view.blocks.split_at_mut(rows * depth);
-    view.ranges[..rows].fill(RowRange {
-        scale: 256.0,
-        low: 0.0,
-    });
-    view.ranges[rows..].fill(RowRange {
-        scale: 1.0,
-        low: 0.0,
-    });
-    for (row, inverse_sum) in inverse_sums[..rows].iter_mut().enumerate() {
-        let (chunks, rest) = scores.row(row).as_chunks::<LANES>();
-        let high = bytes_mut(&mut high[row * depth..][..depth])
-            .as_chunks_mut::<LANES>()
-            .0;
-        let low = bytes_mut(&mut low[row * depth..][..depth])
-            .as_chunks_mut::<LANES>()
-            .0;
-        let mut highest = lanes.splat(f32::NEG_INFINITY);
-        for chunk in chunks {
-            highest = lanes.max(lanes.load(chunk), highest);
+fn weigh<P: Product>(
+    lanes: P::Lanes,
+    shape: Shape,
+    scratch: &mut AttentionScratch,
+    (panel, panels): (usize, usize),
+    highest: <P::Lanes as Lanes>::I,
+) -> <P::Lanes as Lanes>::F {
+    let step = lanes.load(
+        scratch.steps[panel * LANES..]
+            .first_chunk()
+            .expect("a whole vector"),
+    );
+    let scores = scratch.scores.as_chunks::<LANES>().0;
+    let groups = shape.key_depth * LANES;
+    let (high, low) = scratch.weights.split_at_mut(panels * groups);
+    let (high, low) = (
+        &mut high[panel * groups..][..groups],
+        &mut low[panel * groups..][..groups],
+    );
+    let mut sum = lanes.splat_int(0);
+    // Where the next key's scores lie: rows of a tile follow each other, tiles begin `P::MR·P::NR` apart.
+    let (mut at, mut left) = (panel * P::MR, shape.height);
+    for (group, (high, low)) in high
+        .iter_mut()
+        .zip(low)
+        .enumerate()
+        .take(shape.keys.div_ceil(4))
+    {
+        let mut quad = [lanes.splat_int(0); 4];
+        for (i, quad) in quad.iter_mut().enumerate() {
+            if 4 * group + i < shape.keys {
+                let distance = lanes.sub_int(lanes.load_int(&scores[at]), highest);
+                *quad = math::exp2_u16(lanes, lanes.mul(lanes.to_float(distance), step));
+                sum = lanes.add_int(sum, *quad);
+                at += 1;
+                left -= 1;
+                if left == 0 {
+                    at += P::MR * P::NR - shape.height;
+                    left = shape.height;
+                }
+            }
         }
-        if !rest.is_empty() {
-            highest = lanes.max(lanes.load_partial(rest, f32::NEG_INFINITY), highest);
-        }
-        let highest = lanes.splat(lanes.maximum(highest));
-        let mut sum = lanes.zero();
-        for ((chunk, high), low) in chunks.iter().zip(&mut *high).zip(&mut *low) {
-            let weight = math::exp2_u16(lanes, lanes.sub(lanes.load(chunk), highest));
-            sum = lanes.add(sum, lanes.to_float(weight));
-            lanes.store_halves(weight, low, high);
-        }
-        if !rest.is_empty() {
-            let score = lanes.load_partial(rest, f32::NEG_INFINITY);
-            let weight = math::exp2_u16(lanes, lanes.sub(score, highest));
-            sum = lanes.add(sum, lanes.to_float(weight));
-            lanes.store_halves(weight, &mut low[chunks.len()], &mut high[chunks.len()]);
-        }
-        *inverse_sum = 1.0 / lanes.sum(sum);
+        lanes.store_quad_halves(quad, &mut low.0, &mut high.0);
     }
-}
-
-/// out = (high + low)·inverse + middle, where high and low are the two products times the values' scale.
-#[inline(always)]
-fn combine<L: Lanes>(
-    lanes: L,
-    parts: (&[f32], &[f32]),
-    inverse: L::F,
-    middle: &[f32],
-    out: &mut [f32],
-) {
-    let columns = parts
-        .0
-        .chunks(LANES)
-        .zip(parts.1.chunks(LANES))
-        .zip(middle.chunks(LANES));
-    for (((high, low), middle), out) in columns.zip(out.chunks_mut(LANES)) {
-        let sum = lanes.add(load(lanes, high), load(lanes, low));
-        store(lanes, lanes.fma(sum, inverse, load(lanes, middle)), out);
-    }
+    lanes.div(lanes.splat(1.0), lanes.to_float(sum))
 }

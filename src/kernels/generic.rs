@@ -128,9 +128,30 @@ impl Lanes for Generic {
         *to = std::array::from_fn(|i| x[i] as u8);
     }
     #[inline(always)]
-    fn store_halves(self, x: Self::I, low: &mut [u8; LANES], high: &mut [u8; LANES]) {
-        *low = std::array::from_fn(|i| x[i] as u8);
-        *high = std::array::from_fn(|i| (x[i] >> 8) as u8);
+    fn store_quad_halves(
+        self,
+        x: [Self::I; 4],
+        low: &mut [u8; 4 * LANES],
+        high: &mut [u8; 4 * LANES],
+    ) {
+        *low = std::array::from_fn(|i| x[i % 4][i / 4] as u8 ^ 0x80);
+        *high = std::array::from_fn(|i| (x[i % 4][i / 4] >> 8) as u8 ^ 0x80);
+    }
+    #[inline(always)]
+    fn splat_int(self, x: i32) -> Self::I {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn add_int(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn sub_int(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+    }
+    #[inline(always)]
+    fn max_int(self, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| a[i].max(b[i]))
     }
     #[inline(always)]
     fn store_quads(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]) {

@@ -44,15 +44,27 @@ pub(crate) trait Lanes: Copy {
     /// Correctly rounded.
     fn to_float(self, a: Self::I) -> Self::F;
     fn load_int(self, from: &[i32; LANES]) -> Self::I;
+    fn splat_int(self, x: i32) -> Self::I;
+    /// Wraps.
+    fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Wraps.
+    fn sub_int(self, a: Self::I, b: Self::I) -> Self::I;
+    fn max_int(self, a: Self::I, b: Self::I) -> Self::I;
     /// x·2ⁿ by adding to the exponent bits: x and the result must be normal numbers.
     fn scale_by_power(self, x: Self::F, n: Self::I) -> Self::F;
     /// Lanes within 0…255 as bytes.
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]);
 
-    /// Lanes within 0…65535 as low and high bytes.
-    fn store_halves(self, x: Self::I, low: &mut [u8; LANES], high: &mut [u8; LANES]);
     /// The low bytes of four vectors, lane by lane: four bytes of lane 0, four of lane 1, ….
     fn store_quads(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]);
+
+    /// Lanes within 0…65535: low and high bytes in the order of [`Lanes::store_quads`], each less 128.
+    fn store_quad_halves(
+        self,
+        x: [Self::I; 4],
+        low: &mut [u8; 4 * LANES],
+        high: &mut [u8; 4 * LANES],
+    );
 
     fn load_i8(self, from: &[i8; LANES]) -> Self::F;
     fn load_f16(self, from: &[f16; LANES]) -> Self::F;
@@ -79,6 +91,12 @@ pub(crate) trait Lanes: Copy {
         self.store(x, &mut all);
         let n = to.len();
         to.copy_from_slice(&all[..n]);
+    }
+
+    /// Row i, column j to row j, column i.
+    #[inline(always)]
+    fn transpose(self, x: &[[f32; LANES]; LANES]) -> [[f32; LANES]; LANES] {
+        std::array::from_fn(|i| std::array::from_fn(|j| x[j][i]))
     }
 
     #[inline(always)]

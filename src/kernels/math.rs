@@ -148,10 +148,10 @@ pub(crate) fn exp<L: Lanes>(lanes: L, x: L::F) -> L::F {
     lanes.select(lanes.less(x, lanes.splat(-87.0)), lanes.zero(), power)
 }
 
-/// 65535·2ᶠ for f in −½…½, within 8e-8.
-const EXP2_U16: [f32; 6] = [65535.0, 45425.385, 15742.896, 3637.6597, 634.0866, 87.00736];
+/// 65535·2ᶠ for f in −½…½, within 8e-5: a weight's own eight or sixteen bits are coarser where it matters.
+const EXP2_U16: [f32; 4] = [65530.285, 45432.86, 15899.5205, 3615.6753];
 
-/// round(65535·2ᵗ) for t ≤ 0; what is not a number counts as the least, 0.
+/// round(65535·2ᵗ), within 8e-5 of itself and ½, for t ≤ 0; what is not a number counts as the least, 0.
 #[inline(always)]
 pub(crate) fn exp2_u16<L: Lanes>(lanes: L, t: L::F) -> L::I {
     // 2⁻³⁰·65535 rounds to zero, and NaN takes the second operand.

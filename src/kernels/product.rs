@@ -71,18 +71,18 @@ impl<'a> Tile<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct PackedLinear<'a> {
     /// `[ceil(n/16), 16·ceil(k/64), 16, 4]`, zero where k or n is padded.
-    pub(super) panels: &'a [i8],
+    panels: &'a [i8],
     /// `[ceil(n/16)·16]`
-    pub(super) scale: &'a [f32],
+    scale: &'a [f32],
     /// `[groups, ceil(n/16)·16]`, groups `sum_stride` apart: Σ over the group's part of k of a column's weights.
-    pub(super) column_sum: &'a [i32],
-    pub(super) sum_stride: usize,
+    column_sum: &'a [i32],
+    sum_stride: usize,
     /// `[ceil(n/16)·16]`
-    pub(super) bias: &'a [f32],
-    pub(super) n: usize,
-    pub(super) k: usize,
+    bias: &'a [f32],
+    n: usize,
+    k: usize,
     /// Inputs that share a range in every row.
-    pub(super) group: usize,
+    group: usize,
 }
 
 /// A slice of a [`PackedLinear`] has the wrong length.
@@ -252,17 +252,6 @@ pub(crate) fn linear<P: Product>(
         Epilogue::Store(Activation::Tanh) => run(product, a, w, Replace(math::Tanh), out),
         Epilogue::Store(Activation::Sigmoid) => run(product, a, w, Replace(math::Sigmoid), out),
     }
-}
-
-/// out = a·wᵀ + bias, for kernels' own use.
-#[inline(always)]
-pub(super) fn store<P: Product>(
-    product: P,
-    a: QuantizedView<'_>,
-    w: PackedLinear<'_>,
-    out: MatrixMut<'_>,
-) {
-    run(product, a, w, Replace(math::Identity), out);
 }
 
 /// How a new value meets the one that is there.

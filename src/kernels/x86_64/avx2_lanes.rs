@@ -31,12 +31,19 @@ macro_rules! halves {
     ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty = $body:expr;)*) => {$(
         #[inline(always)]
         fn $name(self, $($argument: [$type; 2]),*) -> [$result; 2] {
-            let half = |half: usize| {
-                $(let $argument = $argument[half];)*
-                // SAFETY: `self` proves that the CPU has the instruction.
-                unsafe { $body }
-            };
-            [half(0), half(1)]
+            // Not a closure: it would be compiled without the features of the function around it.
+            [
+                {
+                    $(let $argument = $argument[0];)*
+                    // SAFETY: `self` proves that the CPU has the instruction.
+                    unsafe { $body }
+                },
+                {
+                    $(let $argument = $argument[1];)*
+                    // SAFETY: `self` proves that the CPU has the instruction.
+                    unsafe { $body }
+                },
+            ]
         }
     )*};
 }
@@ -75,6 +82,9 @@ impl Lanes for Avx2Lanes {
         fn select(mask: __m256, a: __m256, b: __m256) -> __m256 = _mm256_blendv_ps(b, a, mask);
         fn round(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);
         fn to_float(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
+        fn add_int(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
+        fn sub_int(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi32(a, b);
+        fn max_int(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi32(a, b);
         fn scale_by_power(x: __m256, n: __m256i) -> __m256 =
             _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32::<23>(n)));
     }
@@ -137,18 +147,69 @@ impl Lanes for Avx2Lanes {
     }
 
     #[inline(always)]
-    fn store_halves(self, x: [__m256i; 2], low: &mut [u8; LANES], high: &mut [u8; LANES]) {
-        // SAFETY: `self` proves that the CPU has the instructions; the pointers are those of whole arrays.
-        unsafe {
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(x[0], x[1]));
-            let lows = _mm256_and_si256(words, _mm256_set1_epi16(255));
-            let highs = _mm256_srli_epi16::<8>(words);
-            for (words, to) in [(lows, low), (highs, high)] {
-                let bytes = _mm_packus_epi16(
-                    _mm256_castsi256_si128(words),
-                    _mm256_extracti128_si256::<1>(words),
+    fn splat_int(self, x: i32) -> [__m256i; 2] {
+        // SAFETY: `self` proves that the CPU has the instruction.
+        unsafe { [_mm256_set1_epi32(x); 2] }
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: &[[f32; LANES]; LANES]) -> [[f32; LANES]; LANES] {
+        let mut out = [[0.0; LANES]; LANES];
+        for corner in 0..4 {
+            let (row, column) = (corner / 2 * 8, corner % 2 * 8);
+            // SAFETY: `self` proves that the CPU has the instructions; the pointers leave eight columns.
+            unsafe {
+                // Fours of rows within each 128 bits, then the 128-bit halves change places.
+                let mut fours = [[_mm256_setzero_ps(); 4]; 2];
+                for (fours, x) in fours.iter_mut().zip(x[row..row + 8].as_chunks::<4>().0) {
+                    let mut rows = [_mm256_setzero_ps(); 4];
+                    for (row, x) in rows.iter_mut().zip(x) {
+                        *row = _mm256_loadu_ps(x.as_ptr().add(column));
+                    }
+                    let [a, b, c, d] = rows;
+                    let ab = _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
+                    let cd = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
+                    fours[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                    fours[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                    let ab = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+                    let cd = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+                    fours[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                    fours[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                }
+                for (i, (&a, &b)) in fours[0].iter().zip(&fours[1]).enumerate() {
+                    let to = out[column + i].as_mut_ptr().add(row);
+                    _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(a, b));
+                    let to = out[column + 4 + i].as_mut_ptr().add(row);
+                    _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x31>(a, b));
+                }
+            }
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn store_quad_halves(
+        self,
+        x: [[__m256i; 2]; 4],
+        low: &mut [u8; 4 * LANES],
+        high: &mut [u8; 4 * LANES],
+    ) {
+        let (low, high) = (low.as_chunks_mut::<32>().0, high.as_chunks_mut::<32>().0);
+        for (half, (low, high)) in low.iter_mut().zip(high).enumerate() {
+            // SAFETY: `self` proves that the CPU has the instructions; the pointers are those of whole arrays.
+            unsafe {
+                let even = _mm256_or_si256(x[0][half], _mm256_slli_epi32::<16>(x[2][half]));
+                let odd = _mm256_or_si256(x[1][half], _mm256_slli_epi32::<16>(x[3][half]));
+                let bytes = _mm256_set1_epi16(255);
+                let sign = _mm256_set1_epi8(-128);
+                let lows =
+                    _mm256_or_si256(_mm256_and_si256(even, bytes), _mm256_slli_epi16::<8>(odd));
+                let highs = _mm256_or_si256(
+                    _mm256_srli_epi16::<8>(even),
+                    _mm256_andnot_si256(bytes, odd),
                 );
-                _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+                _mm256_storeu_si256(low.as_mut_ptr().cast(), _mm256_xor_si256(lows, sign));
+                _mm256_storeu_si256(high.as_mut_ptr().cast(), _mm256_xor_si256(highs, sign));
             }
         }
     }

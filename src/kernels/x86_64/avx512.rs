@@ -61,6 +61,10 @@ impl Lanes for Avx512 {
         fn round(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
         fn to_float(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
         fn load_int(from: &[i32; LANES]) -> __m512i = _mm512_loadu_si512(from.as_ptr().cast());
+        fn splat_int(x: i32) -> __m512i = _mm512_set1_epi32(x);
+        fn add_int(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
+        fn sub_int(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi32(a, b);
+        fn max_int(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
         fn scale_by_power(x: __m512, n: __m512i) -> __m512 =
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32::<23>(n)));
         fn store_bytes(x: __m512i, to: &mut [u8; LANES]) -> () =
@@ -71,10 +75,68 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn store_halves(self, x: __m512i, low: &mut [u8; LANES], high: &mut [u8; LANES]) {
-        self.store_bytes(x, low);
-        // SAFETY: `self` proves that the CPU has the instruction.
-        self.store_bytes(unsafe { _mm512_srli_epi32::<8>(x) }, high);
+    fn store_quad_halves(
+        self,
+        x: [__m512i; 4],
+        low: &mut [u8; 4 * LANES],
+        high: &mut [u8; 4 * LANES],
+    ) {
+        // SAFETY: `self` proves that the CPU has the instructions; the pointers are those of whole arrays.
+        unsafe {
+            let even = _mm512_or_si512(x[0], _mm512_slli_epi32::<16>(x[2]));
+            let odd = _mm512_or_si512(x[1], _mm512_slli_epi32::<16>(x[3]));
+            let bytes = _mm512_set1_epi16(255);
+            let sign = _mm512_set1_epi8(-128);
+            // 0xca: the first operand chooses between the second and the third.
+            let lows = _mm512_ternarylogic_epi32::<0xca>(bytes, even, _mm512_slli_epi32::<8>(odd));
+            let highs = _mm512_ternarylogic_epi32::<0xca>(bytes, _mm512_srli_epi32::<8>(even), odd);
+            _mm512_storeu_si512(low.as_mut_ptr().cast(), _mm512_xor_si512(lows, sign));
+            _mm512_storeu_si512(high.as_mut_ptr().cast(), _mm512_xor_si512(highs, sign));
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(self, x: &[[f32; LANES]; LANES]) -> [[f32; LANES]; LANES] {
+        // SAFETY: `self` proves that the CPU has the instructions.
+        unsafe {
+            // Pairs of rows, then fours: 4 × 4 within each 128 bits. Then the 128-bit parts change places.
+            let mut fours = [[_mm512_setzero_ps(); 4]; 4];
+            for (fours, x) in fours.iter_mut().zip(x.as_chunks::<4>().0) {
+                let [a, b, c, d] = [
+                    self.load(&x[0]),
+                    self.load(&x[1]),
+                    self.load(&x[2]),
+                    self.load(&x[3]),
+                ];
+                let ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+                let cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+                fours[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+                fours[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+                let ab = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+                let cd = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+                fours[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+                fours[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+            }
+            const EVEN: i32 = 0b10_00_10_00;
+            const ODD: i32 = 0b11_01_11_01;
+            let mut out = [[0.0; LANES]; LANES];
+            for i in 0..4 {
+                let [a, b, c, d] = [fours[0][i], fours[1][i], fours[2][i], fours[3][i]];
+                let (first, later) = (
+                    _mm512_shuffle_f32x4::<EVEN>(a, b),
+                    _mm512_shuffle_f32x4::<EVEN>(c, d),
+                );
+                self.store(_mm512_shuffle_f32x4::<EVEN>(first, later), &mut out[i]);
+                self.store(_mm512_shuffle_f32x4::<ODD>(first, later), &mut out[8 + i]);
+                let (first, later) = (
+                    _mm512_shuffle_f32x4::<ODD>(a, b),
+                    _mm512_shuffle_f32x4::<ODD>(c, d),
+                );
+                self.store(_mm512_shuffle_f32x4::<EVEN>(first, later), &mut out[4 + i]);
+                self.store(_mm512_shuffle_f32x4::<ODD>(first, later), &mut out[12 + i]);
+            }
+            out
+        }
     }
 
     #[inline(always)]
