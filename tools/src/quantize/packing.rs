@@ -120,7 +120,8 @@ mod tests {
                     );
                     sum += i32::from(expected);
                 }
-                assert_eq!(packed.column_sum[channel], sum);
+                let sums = packed.column_sum.iter().skip(channel);
+                assert_eq!(sums.step_by(panels * 16).sum::<i32>(), sum);
                 assert_eq!(packed.scale[channel], if channel < n { 0.5 } else { 0.0 });
                 assert_eq!(packed.bias[channel], if channel < n { 1.0 } else { 0.0 });
             }
