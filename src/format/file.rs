@@ -319,9 +319,6 @@ fn check_table(tensors: &[TensorEntry], mut end: u64, length: u64) -> Result<(),
                 });
             }
         }
-        if end > length {
-            break; // what follows cannot lie in the file; the sum below says so
-        }
         if !names.insert(&entry.name) {
             return Err(FormatError::DuplicateTensor {
                 name: entry.name.clone(),

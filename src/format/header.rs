@@ -371,7 +371,10 @@ pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
     if config.model_type != "bert" {
         return wrong("model_type", config.model_type.clone(), "\"bert\"");
     }
-    if config.hidden_size % config.num_attention_heads != 0 {
+    if !config
+        .hidden_size
+        .is_multiple_of(config.num_attention_heads)
+    {
         return wrong(
             "num_attention_heads",
             config.num_attention_heads.to_string(),

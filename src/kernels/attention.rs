@@ -130,7 +130,8 @@ pub(crate) fn attention<P: Product>(
                     .enumerate()
                 {
                     let channel = first_channel + row;
-                    let offset = lanes.splat_int(128 * scratch.value_sums[channel] as i32);
+                    let offset =
+                        lanes.splat_int((scratch.value_sums[channel] as i32).wrapping_mul(128));
                     let high = lanes.to_float(lanes.add_int(lanes.load_int(high), offset));
                     let low = lanes.to_float(lanes.add_int(lanes.load_int(low), offset));
                     let sum = lanes.mul(lanes.fma(high, lanes.splat(256.0), low), *inverse_sum);

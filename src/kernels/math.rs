@@ -124,7 +124,7 @@ pub(crate) fn relu<L: Lanes>(lanes: L, x: L::F) -> L::F {
 
 const EXP2: [f32; 7] = [
     1.0,
-    0.6931472,
+    std::f32::consts::LN_2,
     0.24022646,
     0.055503286,
     0.009618489,

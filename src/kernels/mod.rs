@@ -88,7 +88,7 @@ impl Kernel {
         table::ALL
             .iter()
             .filter(|table| (table.supported)())
-            .map(|table| Kernel(table))
+            .map(Kernel)
     }
 
     /// The names of all kernels in this build, whether this CPU can run them or not, fastest first.

@@ -7,6 +7,9 @@ use super::product::{self, Epilogue, PackedLinear, Product};
 use super::{rows, vector};
 use half::f16;
 
+/// Weight, bias and epsilon of a LayerNorm.
+type Norm<'a> = (&'a [f32], &'a [f32], f32);
+
 /// What a kernel can do. Every function needs the CPU that `supported` tests for.
 pub(crate) struct Table {
     pub(crate) name: &'static str,
@@ -15,7 +18,7 @@ pub(crate) struct Table {
     pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, Epilogue, MatrixMut<'_>),
     pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
     pub(crate) layer_norm_quantize:
-        unsafe fn(MatrixMut<'_>, (&[f32], &[f32], f32), Option<&[f32]>, QuantizedViewMut<'_>),
+        unsafe fn(MatrixMut<'_>, Norm<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
     pub(crate) activation: unsafe fn(&mut [f32], Activation),
     pub(crate) attention:
         unsafe fn((Matrix<'_>, Matrix<'_>, Matrix<'_>), f32, &mut AttentionScratch, MatrixMut<'_>),
@@ -38,7 +41,7 @@ macro_rules! table {
                 = |p| product::linear(p, a, w, epilogue, out);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
                 = |p| rows::layer_norm(p.lanes(), x, weight, bias, eps);
-            layer_norm_quantize(x: MatrixMut<'_>, norm: (&[f32], &[f32], f32), scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
+            layer_norm_quantize(x: MatrixMut<'_>, norm: Norm<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
                 = |p| rows::layer_norm_quantize(p.lanes(), x, norm, scale, out);
             activation(x: &mut [f32], function: Activation) = |p| rows::activation(p.lanes(), x, function);
             attention(qkv: (Matrix<'_>, Matrix<'_>, Matrix<'_>), scale: f32, scratch: &mut AttentionScratch, out: MatrixMut<'_>)

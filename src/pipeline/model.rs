@@ -80,14 +80,18 @@ impl Model {
 
     fn new(file: ModelFile) -> Result<Model> {
         let kernel = Kernel::from_environment()?;
-        let parts = match Parts::locate(file) {
-            Ok(parts) => parts,
-            Err((file, source)) => {
-                return Err(Error::Format {
-                    path: file.path().to_owned(),
-                    source,
-                });
-            }
+        let located = Parts::locate(&file);
+        let (encoder, heads, tokenizer) = located.map_err(|source| Error::Format {
+            path: file.path().to_owned(),
+            source,
+        })?;
+        let parts = Parts {
+            file,
+            tensors: encoder,
+            dense: heads.0,
+            classification: heads.1,
+            tokenizer: tokenizer.0,
+            vocabulary: tokenizer.1,
         };
         Ok(Model {
             parts: Arc::new(parts),
@@ -156,35 +160,27 @@ impl Model {
     }
 }
 
+type Heads = (Vec<Dense<f16>>, Option<ClassificationHead>);
+
 impl Parts {
-    fn locate(file: ModelFile) -> Result<Parts, (ModelFile, FormatError)> {
-        let located = (|| {
-            let locator = file.locator();
-            let tensors = EncoderTensors::locate(&locator)?;
-            let dense = Dense::locate_all(&locator)?;
-            let classification = ClassificationHead::locate(&locator)?;
-            let vocabulary = VocabularyTensors::locate(&locator)?;
-            let tokenizer = vocabulary
-                .resolve(&file)
-                .and_then(|vocabulary| Tokenizer::new(&file.header().tokenizer, vocabulary))
-                .map_err(|error| FormatError::Tokenizer {
-                    message: error.to_string(),
-                })?;
-            locator.finish()?;
-            check_ids(&file, &tokenizer)?;
-            Ok((tensors, dense, classification, tokenizer, vocabulary))
-        })();
-        match located {
-            Ok((tensors, dense, classification, tokenizer, vocabulary)) => Ok(Parts {
-                file,
-                tensors,
-                dense,
-                classification,
-                tokenizer,
-                vocabulary,
-            }),
-            Err(error) => Err((file, error)),
-        }
+    /// Finds all tensors of the file and nothing else.
+    fn locate(
+        file: &ModelFile,
+    ) -> Result<(EncoderTensors, Heads, (Tokenizer, VocabularyTensors)), FormatError> {
+        let locator = file.locator();
+        let tensors = EncoderTensors::locate(&locator)?;
+        let dense = Dense::locate_all(&locator)?;
+        let classification = ClassificationHead::locate(&locator)?;
+        let vocabulary = VocabularyTensors::locate(&locator)?;
+        let tokenizer = vocabulary
+            .resolve(file)
+            .and_then(|vocabulary| Tokenizer::new(&file.header().tokenizer, vocabulary))
+            .map_err(|error| FormatError::Tokenizer {
+                message: error.to_string(),
+            })?;
+        locator.finish()?;
+        check_ids(file, &tokenizer)?;
+        Ok((tensors, (dense, classification), (tokenizer, vocabulary)))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
         exit::{self, Failure},
         output::sink::Sink,
     },
-    format::header::{HeadConfig, Header, Precision},
+    format::header::{Config, HeadConfig, Header, Precision},
     heads::Function,
 };
 use anyhow::Context;
@@ -31,6 +31,14 @@ pub fn info(args: &InfoArgs) -> Result<u8, Failure> {
     sink.write(text.as_bytes())?;
     sink.flush()?;
     Ok(exit::OK)
+}
+
+/// The configuration, with the decimal digits that name each f32 and no more.
+fn architecture(config: &Config) -> anyhow::Result<Value> {
+    let mut architecture = value(config)?;
+    let eps: f64 = config.layer_norm_eps.to_string().parse()?;
+    architecture["layer_norm_eps"] = json!(eps);
+    Ok(architecture)
 }
 
 /// All that is known of a model, in the order in which it is shown.
@@ -81,7 +89,7 @@ fn facts(model: &Model) -> anyhow::Result<Value> {
             Precision::Int8 => json!(quantization_group),
             Precision::F16 => Value::Null,
         },
-        "architecture": value(config)?,
+        "architecture": architecture(config)?,
         "tokenizer": {
             "kind": value(&tokenizer.kind)?,
             "lowercase": tokenizer.lowercase,

@@ -139,7 +139,7 @@ fn config_refusals() {
         (
             "vocab_size",
             json!(11),
-            &["config.json gives the word embeddings 11 rows"],
+            &["found shape [12, 4]", "config.json makes it [11, 4]"],
         ),
         (
             "type_vocab_size",

@@ -403,8 +403,8 @@ fn element_types_and_values_that_cannot_be_used() {
     assert_refusal(
         &directory,
         &[
-            "tensor 'embeddings.word_embeddings.weight'",
-            "F64",
+            "model.safetensors: tensor '",
+            "element type F64",
             "expected F32, F16 or BF16",
         ],
     );
