@@ -216,14 +216,15 @@ fn sentence_vectors_are_those_of_sentence_transformers() {
     }
 }
 
-/// Largest differences of int8 models, behind the embeddings, each layer, and of the logits: measured, plus a tenth.
+/// Largest differences of int8 models, behind the embeddings, each layer, and of the logits: measured, plus a half, because the
+/// converter's rounding may differ in a step between CPUs.
 /// Random weights quantize far worse than trained ones; tools/accuracy.py measures real models.
 const INT8_TOLERANCES: [(&str, &[f32]); 5] = [
-    ("classifier", &[0.0; 4]),
-    ("odd-shapes", &[0.0; 3]),
-    ("wide-head", &[0.0; 3]),
-    ("plain-cased", &[0.0; 3]),
-    ("sentence", &[0.0; 2]),
+    ("classifier", &[0.00758, 0.152, 0.0663, 0.0504]),
+    ("odd-shapes", &[0.00918, 0.118, 0.0854]),
+    ("wide-head", &[0.00925, 0.0947, 0.122]),
+    ("plain-cased", &[0.00735, 0.101, 0.142]),
+    ("sentence", &[0.00921, 0.117]),
 ];
 
 #[test]
