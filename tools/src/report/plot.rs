@@ -59,7 +59,7 @@ fn draw(report: &Report, out: &mut String) -> fmt::Result {
     text(out, [LEFT, 28.0], "start", 16, &heading)?;
     let cosine = &report.cosine;
     let summary = format!(
-        "{} texts, {} tokens; cosine of sentence vectors: mean {:.6}, minimum {:.6}",
+        "{} texts, {} tokens; sentence cosine: mean {:.6}, minimum {:.6}",
         report.texts, report.tokens, cosine.mean, cosine.minimum
     );
     text(out, [LEFT, 50.0], "start", 12, &summary)?;
@@ -105,11 +105,26 @@ fn draw(report: &Report, out: &mut String) -> fmt::Result {
             r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{LINE}"><title>{}: {value} %</title></circle>"#,
             escape(&stage.name)
         )?;
-        text(out, [x, y - 10.0], "middle", 12, &value)?;
+        let label = match bends_up(&errors, index) && y + 24.0 < bottom {
+            true => y + 20.0,
+            false => y - 10.0,
+        };
+        text(out, [x, label], "middle", 12, &value)?;
         let name = stage.name.strip_prefix("layer ").unwrap_or(&stage.name);
         text(out, [x, bottom + 18.0], "middle", 12, name)?;
     }
     writeln!(out, "</svg>")
+}
+
+/// Whether the line to the neighbours runs above a point rather than below it: where its value must not stand.
+fn bends_up(values: &[f64], index: usize) -> bool {
+    let neighbours = [index.checked_sub(1), index.checked_add(1)];
+    let rises = neighbours
+        .into_iter()
+        .flatten()
+        .filter_map(|neighbour| values.get(neighbour))
+        .map(|value| value - values[index]);
+    rises.sum::<f64>() > 0.0
 }
 
 fn text(out: &mut String, [x, y]: [f64; 2], anchor: &str, size: u32, content: &str) -> fmt::Result {
@@ -241,6 +256,14 @@ mod tests {
         assert_eq!(points[0][1], HEIGHT - BOTTOM);
         assert_eq!(points[1][1], TOP, "2 % is the end of the axis");
         assert_eq!(points[2][1], (TOP + HEIGHT - BOTTOM) / 2.0);
+    }
+
+    #[test]
+    fn values_stand_beside_the_line() {
+        let errors = [3.0, 1.0, 2.0, 5.0, 4.0];
+        let found: Vec<bool> = (0..5).map(|index| bends_up(&errors, index)).collect();
+        assert_eq!(found, [false, true, true, false, true]);
+        assert!(!bends_up(&[1.0], 0));
     }
 
     #[test]
