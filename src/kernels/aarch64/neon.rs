@@ -33,12 +33,12 @@ pub(crate) fn supported() -> bool {
 const HEIGHT: usize = 4;
 
 /// Rows of a tile, four bytes less 128, then four of which it is 127 less: for each block `[depth·8, rows]`.
-pub(crate) struct Packed([[[i8; 4]; 2]; MR * KC * 8 + AHEAD]);
+pub(crate) struct Packed([[[i8; 4]; 2]; MR * KC * 8]);
 
 impl Default for Packed {
     #[inline(always)]
     fn default() -> Self {
-        Packed([[[0; 4]; 2]; MR * KC * 8 + AHEAD])
+        Packed([[[0; 4]; 2]; MR * KC * 8])
     }
 }
 
@@ -82,15 +82,9 @@ fn multiply(packed: &mut [[[i8; 4]; 2]], tile: Tile<'_>, accumulators: &mut [i32
             let weights: &[Weights] = bytemuck::cast_slice(weights);
             let seed = sums(weights);
             for (row, rows) in blocks(tile.rows, HEIGHT) {
-                let a = &packed[row * depth * 8..][..rows * depth * 8 + AHEAD];
+                let a = &packed[row * depth * 8..][..rows * depth * 8];
                 let to = &mut accumulators[(panel * MR + row) * LANES..][..rows * LANES];
-                match rows {
-                    1 => block::<1>(a, weights, &seed, to, first == 0),
-                    2 => block::<2>(a, weights, &seed, to, first == 0),
-                    3 => block::<3>(a, weights, &seed, to, first == 0),
-                    4 => block::<4>(a, weights, &seed, to, first == 0),
-                    rows => unreachable!("a block of {rows} rows"),
-                }
+                block(a, weights, &seed, to, first == 0);
             }
         }
     }
@@ -121,23 +115,29 @@ fn sums(weights: &[Weights]) -> [int32x4_t; 4] {
     seed
 }
 
-/// `seed` + Σ over `weights`, set or added to `accumulators`, `[R, 16]`. Rows in `a` as far as [`AHEAD`] behind those
-/// that it needs may be read.
+/// `seed` + Σ over `weights`, set or added to `accumulators`, `[rows, 16]`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn block<const R: usize>(
+fn block(
     a: &[[[i8; 4]; 2]],
     weights: &[Weights],
     seed: &[int32x4_t; 4],
     accumulators: &mut [i32],
     set: bool,
 ) {
-    assert!(a.len() >= weights.len() * R + AHEAD);
+    let accumulators = accumulators.as_chunks_mut::<LANES>().0;
+    assert!(a.len() >= weights.len() * accumulators.len() && !weights.is_empty());
     for half in 0..2 {
-        let mut sums = [[vdupq_n_s32(0); 4]; R];
-        // SAFETY: the assertion is what it asks for.
-        unsafe { half_panel(a.as_ptr().cast(), weights, half, &mut sums) }
-        for (sums, to) in sums.iter().zip(accumulators.as_chunks_mut::<LANES>().0) {
+        let mut sums = [[vdupq_n_s32(0); 4]; HEIGHT];
+        // SAFETY: the assertion is what it asks for; `half` leaves six of a weight's eight parts.
+        unsafe {
+            let weights = (
+                weights.as_flattened().as_flattened().as_ptr().add(half * 2),
+                weights.len(),
+            );
+            half_panel(accumulators.len(), a.as_ptr(), weights, &mut sums);
+        }
+        for (sums, to) in sums.iter().zip(&mut *accumulators) {
             let to = &mut to.as_chunks_mut::<4>().0[half * 2..];
             let pairs = sums.as_chunks::<2>().0.iter().zip(&seed[half * 2..]);
             for (([even, odd], seed), to) in pairs.zip(to) {
@@ -156,144 +156,217 @@ fn block<const R: usize>(
     }
 }
 
-/// Rows that are loaded before they are needed.
-const AHEAD: usize = 2;
+// The loop is assembly because plain ARMv8.0 often means a processor that takes instructions in their order, one of NEON
+// beside one other: what counts is that eight products are under way before the first of them is needed, and that the
+// next loads stand between the additions. Registers: sums v0–v15 (four a row), products v16–v23, weights v24 and v25 (first
+// four of k), v26 and v27 (second four), rows v28 to v31 (first and second four bytes of one row, then of another).
+
+/// Row `$u` times the first four of k: four times eight products.
+macro_rules! first {
+    ($u:literal: $a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "smull v",
+            $a,
+            ".8h, v",
+            $u,
+            ".8b, v24.8b\n",
+            "smull2 v",
+            $b,
+            ".8h, v",
+            $u,
+            ".16b, v24.16b\n",
+            "smull v",
+            $c,
+            ".8h, v",
+            $u,
+            ".8b, v25.8b\n",
+            "smull2 v",
+            $d,
+            ".8h, v",
+            $u,
+            ".16b, v25.16b\n",
+        )
+    };
+}
+
+/// Less row `$u` times the second four of k.
+macro_rules! second {
+    ($u:literal: $a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "smlsl v",
+            $a,
+            ".8h, v",
+            $u,
+            ".8b, v26.8b\n",
+            "smlsl2 v",
+            $b,
+            ".8h, v",
+            $u,
+            ".16b, v26.16b\n",
+            "smlsl v",
+            $c,
+            ".8h, v",
+            $u,
+            ".8b, v27.8b\n",
+            "smlsl2 v",
+            $d,
+            ".8h, v",
+            $u,
+            ".16b, v27.16b\n",
+        )
+    };
+}
+
+/// Pairs of products to the sums, with up to three loads between them.
+macro_rules! add {
+    ($($sum:literal $product:literal),*; $($load:literal)*) => {
+        add!(@next [$($sum $product),*] [$($load)*] "")
+    };
+    (@next [$sum:literal $product:literal, $sum2:literal $product2:literal $(, $s:literal $p:literal)*]
+        [$load:literal $($loads:literal)*] $text:expr) => {
+        add!(@next [$($s $p),*] [$($loads)*] concat!(
+            $text, "sadalp v", $sum, ".4s, v", $product, ".8h\n", $load, "\n",
+            "sadalp v", $sum2, ".4s, v", $product2, ".8h\n",
+        ))
+    };
+    (@next [$($sum:literal $product:literal),*] [$($load:literal)*] $text:expr) => {
+        concat!($text, $("sadalp v", $sum, ".4s, v", $product, ".8h\n",)* $($load, "\n",)*)
+    };
+}
+
+/// Two rows.
+macro_rules! pair {
+    ($a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal; $($load:literal)*) => {
+        concat!(
+            first!(28: 16 17 18 19), first!(30: 20 21 22 23),
+            second!(29: 16 17 18 19), second!(31: 20 21 22 23),
+            add!($a 16, $b 17, $c 18, $d 19, $e 20, $f 21, $g 22, $h 23; $($load)*),
+        )
+    };
+}
+
+/// One row.
+macro_rules! single {
+    ($a:literal $b:literal $c:literal $d:literal; $($load:literal)*) => {
+        concat!(
+            first!(28: 16 17 18 19), second!(29: 16 17 18 19),
+            add!($a 16, $b 17, $c 18, $d 19; $($load)*),
+        )
+    };
+}
+
+/// A loop over all but the last weights, which loads what comes next, and then the last. `{a}` is where the next first
+/// rows lie, `{more}` those behind them, `{low}` and `{high}` the next weights.
+macro_rules! multiply {
+    ($a:ident, $weights:ident, $sums:ident, rows $rows:literal, load $load:literal, loop $loop:expr, last $last:expr;
+        $($register:tt $row:literal $column:literal)*) => {
+        asm!(
+            $load,
+            "ld1 {{v24.16b, v25.16b}}, [{low}]",
+            "ld1 {{v26.16b, v27.16b}}, [{high}]",
+            "add {a}, {a}, {stride}",
+            "add {low}, {low}, #128",
+            "add {high}, {high}, #128",
+            "cbz {left}, 3f",
+            "2:",
+            $loop,
+            "subs {left}, {left}, #1",
+            "add {a}, {a}, {stride}",
+            "add {more}, {more}, {stride}",
+            "add {low}, {low}, #128",
+            "add {high}, {high}, #128",
+            "b.ne 2b",
+            "3:",
+            $last,
+            a = inout(reg) $a => _,
+            more = inout(reg) $a.add(2) => _,
+            low = inout(reg) $weights.0 => _,
+            high = inout(reg) $weights.0.add(4) => _,
+            left = inout(reg) $weights.1 - 1 => _,
+            stride = const 8 * $rows,
+            $(inout($register) $sums[$row][$column],)*
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(readonly, nostack)
+        )
+    };
+}
 
 /// Adds the products of eight columns, in two partial sums each.
 ///
-/// Plain ARMv8.0 often means a processor that takes instructions in their order, one of NEON beside one other. So the
-/// order is fixed here (see [`instruction`]): eight products before the first of them is needed, and the next loads
-/// between the additions.
-///
 /// # Safety
-/// `a` points to `R` times as many elements as there are weights, and [`AHEAD`] more.
+/// `weights` are the first of the half panel and the number of [`Weights`], at least 1; `a` points to `rows` (at most
+/// [`HEIGHT`]) elements for each of them.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn half_panel<const R: usize>(
-    mut a: *const [i8; 4],
-    weights: &[Weights],
-    half: usize,
-    sums: &mut [[int32x4_t; 4]; R],
+unsafe fn half_panel(
+    rows: usize,
+    a: *const [[i8; 4]; 2],
+    weights: (*const [i8; 16], usize),
+    sums: &mut [[int32x4_t; 4]; HEIGHT],
 ) {
-    let Some(last) = weights.last() else {
-        return;
-    };
-    let columns = |weights: &Weights| weights.as_flattened()[half * 2..].as_ptr();
-    // The first four of k for columns 0–3 and 4–7, then the second four.
-    let mut w = [vdupq_n_s8(0); 4];
-    // The first and second four bytes of up to two rows.
-    let mut u = [vdupq_n_s8(0); 4];
-    // SAFETY: `a` passes what the caller promises; weights are `[2, 4]` elements from which `half` leaves six.
+    // SAFETY: nothing beyond the last weights and their rows is read.
     unsafe {
-        for (w, at) in w.iter_mut().zip(PARTS) {
-            *w = load_next(columns(&weights[0]).add(at));
-        }
-        for u in &mut u[..2 * R.min(2)] {
-            *u = broadcast_next(&mut a);
-        }
-        for i in 1..weights.len() + 1 {
-            let next_columns = columns(weights.get(i).unwrap_or(last));
-            for first in (0..R).step_by(2) {
-                let rows = 2.min(R - first);
-                let is_last = first + 2 >= R;
-                let next_rows = 2.min(if is_last { R } else { R - first - 2 });
-                let mut products = [vdupq_n_s16(0); 8];
-                for n in 0..4 * rows {
-                    let (u, w) = (u[n / 4 * 2], w[n % 4 / 2]);
-                    products[n] = match n % 2 {
-                        0 => multiply_low(u, w),
-                        _ => multiply_high(u, w),
-                    };
-                }
-                for n in 0..4 * rows {
-                    let (u, w) = (u[n / 4 * 2 + 1], w[n % 4 / 2 + 2]);
-                    products[n] = match n % 2 {
-                        0 => subtract_low(products[n], u, w),
-                        _ => subtract_high(products[n], u, w),
-                    };
-                }
-                for n in 0..8 {
-                    if n < 4 * rows {
-                        let sum = &mut sums[first + n / 4][n % 4];
-                        *sum = add_pairs(*sum, products[n]);
-                    }
-                    if n < 2 * next_rows {
-                        u[n] = broadcast_next(&mut a);
-                    }
-                    if is_last && n >= 4 {
-                        w[n - 4] = load_next(next_columns.add(PARTS[n - 4]));
-                    }
-                }
-            }
+        match rows {
+            1 => multiply!(
+                a, weights, sums, rows 1,
+                load "ld2r {{v28.4s, v29.4s}}, [{a}]",
+                loop single!(0 1 2 3;
+                    "ld2r {{v28.4s, v29.4s}}, [{a}]"
+                    "ld1 {{v24.16b, v25.16b}}, [{low}]"
+                    "ld1 {{v26.16b, v27.16b}}, [{high}]"),
+                last single!(0 1 2 3;);
+                "v0" 0 0 "v1" 0 1 "v2" 0 2 "v3" 0 3
+            ),
+            2 => multiply!(
+                a, weights, sums, rows 2,
+                load "ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{a}]",
+                loop pair!(0 1 2 3 4 5 6 7;
+                    "ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{a}]"
+                    "ld1 {{v24.16b, v25.16b}}, [{low}]"
+                    "ld1 {{v26.16b, v27.16b}}, [{high}]"),
+                last pair!(0 1 2 3 4 5 6 7;);
+                "v0" 0 0 "v1" 0 1 "v2" 0 2 "v3" 0 3 "v4" 1 0 "v5" 1 1 "v6" 1 2 "v7" 1 3
+            ),
+            3 => multiply!(
+                a, weights, sums, rows 3,
+                load "ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{a}]",
+                loop concat!(
+                    pair!(0 1 2 3 4 5 6 7; "ld2r {{v28.4s, v29.4s}}, [{more}]"),
+                    single!(8 9 10 11;
+                        "ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{a}]"
+                        "ld1 {{v24.16b, v25.16b}}, [{low}]"
+                        "ld1 {{v26.16b, v27.16b}}, [{high}]"),
+                ),
+                last concat!(
+                    pair!(0 1 2 3 4 5 6 7; "ld2r {{v28.4s, v29.4s}}, [{more}]"),
+                    single!(8 9 10 11;),
+                );
+                "v0" 0 0 "v1" 0 1 "v2" 0 2 "v3" 0 3 "v4" 1 0 "v5" 1 1 "v6" 1 2 "v7" 1 3
+                "v8" 2 0 "v9" 2 1 "v10" 2 2 "v11" 2 3
+            ),
+            4 => multiply!(
+                a, weights, sums, rows 4,
+                load "ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{a}]",
+                loop concat!(
+                    pair!(0 1 2 3 4 5 6 7; "ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{more}]"),
+                    pair!(8 9 10 11 12 13 14 15;
+                        "ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{a}]"
+                        "ld1 {{v24.16b, v25.16b}}, [{low}]"
+                        "ld1 {{v26.16b, v27.16b}}, [{high}]"),
+                ),
+                last concat!(
+                    pair!(0 1 2 3 4 5 6 7; "ld4r {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{more}]"),
+                    pair!(8 9 10 11 12 13 14 15;),
+                );
+                "v0" 0 0 "v1" 0 1 "v2" 0 2 "v3" 0 3 "v4" 1 0 "v5" 1 1 "v6" 1 2 "v7" 1 3
+                "v8" 2 0 "v9" 2 1 "v10" 2 2 "v11" 2 3 "v12" 3 0 "v13" 3 1 "v14" 3 2 "v15" 3 3
+            ),
+            rows => unreachable!("a block of {rows} rows"),
         }
     }
-}
-
-/// Where four weights of half a panel lie.
-const PARTS: [usize; 4] = [0, 1, 4, 5];
-
-/// A function of one instruction. As `asm!` that is not `pure`, instructions stay in the order in which they are written,
-/// and the compiler does not turn them into others.
-macro_rules! instruction {
-    // A new value of two others.
-    ($name:ident($u:ident, $w:ident) = $text:literal) => {
-        #[inline]
-        #[target_feature(enable = "neon")]
-        fn $name($u: int8x16_t, $w: int8x16_t) -> int16x8_t {
-            let products;
-            // SAFETY: the instruction reads and writes its registers only.
-            unsafe {
-                asm!($text, out(vreg) products, in(vreg) $u, in(vreg) $w, options(nomem, nostack, preserves_flags));
-            }
-            products
-        }
-    };
-    // A value and what is added to it or taken off.
-    ($name:ident($sum:ident: $type:ty $(, $operand:ident: $operand_type:ty)+) = $text:literal) => {
-        #[inline]
-        #[target_feature(enable = "neon")]
-        fn $name(mut $sum: $type $(, $operand: $operand_type)+) -> $type {
-            // SAFETY: the instruction reads and writes its registers only.
-            unsafe {
-                asm!($text, inout(vreg) $sum, $(in(vreg) $operand,)+ options(nomem, nostack, preserves_flags));
-            }
-            $sum
-        }
-    };
-}
-
-instruction!(multiply_low(u, w) = "smull {0:v}.8h, {1:v}.8b, {2:v}.8b");
-instruction!(multiply_high(u, w) = "smull2 {0:v}.8h, {1:v}.16b, {2:v}.16b");
-instruction!(subtract_low(products: int16x8_t, u: int8x16_t, w: int8x16_t) = "smlsl {0:v}.8h, {1:v}.8b, {2:v}.8b");
-instruction!(subtract_high(products: int16x8_t, u: int8x16_t, w: int8x16_t) = "smlsl2 {0:v}.8h, {1:v}.16b, {2:v}.16b");
-instruction!(add_pairs(sum: int32x4_t, products: int16x8_t) = "sadalp {0:v}.4s, {1:v}.8h");
-
-/// Four bytes, four times; `from` goes on to the next four.
-///
-/// # Safety
-/// `from` points to an element.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn broadcast_next(from: &mut *const [i8; 4]) -> int8x16_t {
-    let bytes;
-    // SAFETY: the instruction reads the element alone.
-    unsafe {
-        asm!("ld1r {{{0:v}.4s}}, [{1}], #4", out(vreg) bytes, inout(reg) *from, options(readonly, nostack, preserves_flags));
-    }
-    bytes
-}
-
-/// # Safety
-/// `from` points to an element.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn load_next(from: *const [i8; 16]) -> int8x16_t {
-    let weights;
-    // SAFETY: the instruction reads the element alone.
-    unsafe {
-        asm!("ldr {0:q}, [{1}]", out(vreg) weights, in(reg) from, options(readonly, nostack, preserves_flags));
-    }
-    weights
 }
 
 #[inline]
