@@ -7,6 +7,8 @@
 // SIMD intrinsics, raw matrix views and calls through proven function pointers need it; each use says why it is sound.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod attention;
 mod generic;
 mod lanes;

@@ -110,6 +110,27 @@ pub(crate) static ALL: &[Table] = &[
         super::x86_64::avx2::supported,
         features "avx2,fma,f16c"
     ),
+    #[cfg(target_arch = "aarch64")]
+    table!(
+        "i8mm",
+        super::aarch64::i8mm::I8mm::assume,
+        super::aarch64::i8mm::supported,
+        features "neon,i8mm"
+    ),
+    #[cfg(target_arch = "aarch64")]
+    table!(
+        "dotprod",
+        super::aarch64::dotprod::Dotprod::assume,
+        super::aarch64::dotprod::supported,
+        features "neon,dotprod"
+    ),
+    #[cfg(target_arch = "aarch64")]
+    table!(
+        "neon",
+        super::aarch64::neon::Neon::assume,
+        super::aarch64::neon::supported,
+        features "neon"
+    ),
     table!(
         "generic",
         super::generic::Generic::assume,
