@@ -8,6 +8,7 @@ use crate::kernels::lanes::LANES;
 use crate::kernels::product::{Product, Tile};
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::ops::Range;
 
 /// Proof of NEON and its dot products.
 #[derive(Clone, Copy)]
@@ -52,7 +53,13 @@ impl Product for Dotprod {
     }
 
     #[inline(always)]
-    fn multiply(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(
+        self,
+        packed: &mut Packed,
+        tile: Tile<'_>,
+        _: Range<usize>,
+        accumulators: &mut [i32],
+    ) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(&mut packed.0, tile, accumulators) }
     }
