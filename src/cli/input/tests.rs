@@ -246,7 +246,11 @@ fn a_json_record_is_handed_on_as_it_was_written() {
     assert_eq!(with("{ }", &[("x", b"1"), ("y", b"2")]), r#"{"x":1,"y":2}"#);
     assert_eq!(
         with(r#"{"a":[1, 2],"x":0,"b":"c"}"#, &[("x", b"1")]),
-        r#"{"a":[1, 2],"b":"c","x":1}"#
+        r#"{"a":[1, 2],"input_x":0,"b":"c","x":1}"#
+    );
+    assert_eq!(
+        with(r#"{"x":0,"input_x":[]}"#, &[("x", b"1")]),
+        r#"{"input_input_x":0,"input_x":[],"x":1}"#
     );
 }
 
