@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 /// Runs the program with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {
+    crate::format::exit_on_fault(exit::MODEL);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,12 +1,17 @@
 //! The one place that maps files.
 //!
 //! A map is only as constant as the file: if another process shortens the file, a later read ends this process with
-//! SIGBUS, and if it overwrites the file, the weights change under the computation. Neither can break memory safety
+//! SIGBUS (or with a message and an exit code, see [`exit_on_fault`]), and if it overwrites the file, the weights change under the computation. Neither can break memory safety
 //! beyond that: every index that comes out of the file is checked where it is used, the map is never written to, and
 //! numbers of any value are valid weights. `bertlet-convert` therefore never writes in place: it writes a new file and
 //! renames it, which leaves existing maps untouched. Do the same when you update a model on a device.
 #![allow(unsafe_code)] // mapping a file is unsafe by nature; the reasons stand above and at the block
 
+mod fault;
+
+pub use fault::exit_on_fault;
+
+use fault::Watched;
 use memmap2::Mmap;
 use std::{fs::File, io, ops::Deref, path::Path};
 
@@ -14,7 +19,12 @@ use std::{fs::File, io, ops::Deref, path::Path};
 #[derive(Debug)]
 pub(super) enum Bytes {
     /// A read-only shared map.
-    Mapped(Mmap),
+    Mapped {
+        /// Goes before the map does.
+        _watched: Watched,
+        /// The map.
+        map: Mmap,
+    },
     /// Data that the executable itself carries (and the operating system maps).
     Static(&'static [u8]),
 }
@@ -39,7 +49,10 @@ impl Bytes {
         // SAFETY: the map is read-only and private to this value; what a concurrent change of the file can do is
         // described at the head of this module.
         let map = unsafe { Mmap::map(&file)? };
-        Ok(Bytes::Mapped(map))
+        Ok(Bytes::Mapped {
+            _watched: Watched::new(path, &map),
+            map,
+        })
     }
 }
 
@@ -48,7 +61,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
+            Bytes::Mapped { map, .. } => map,
             Bytes::Static(bytes) => bytes,
         }
     }
