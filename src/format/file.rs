@@ -77,6 +77,20 @@ impl ModelFile {
         ModelFile::parse(path.to_owned(), bytes)
     }
 
+    /// Maps the model that lies in a file of another kind, `length` bytes from byte `offset` on, which is a multiple of
+    /// [`ALIGNMENT`].
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`]; [`Error::Io`] too if the file is shorter than that.
+    pub fn open_part(path: impl AsRef<Path>, offset: u64, length: u64) -> Result<ModelFile> {
+        let path = path.as_ref();
+        let bytes = Bytes::map_part(path, offset, length).map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        ModelFile::parse(path.to_owned(), bytes)
+    }
+
     /// Uses a model that the executable carries; `bytes` must begin at a multiple of 64.
     ///
     /// # Errors

@@ -11,8 +11,9 @@ mod fault;
 
 pub use fault::exit_on_fault;
 
+use super::ALIGNMENT;
 use fault::Watched;
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use std::{fs::File, io, ops::Deref, path::Path};
 
 /// The bytes of a model: mapped from a file, or part of the executable.
@@ -32,6 +33,26 @@ pub(super) enum Bytes {
 impl Bytes {
     /// Maps `path` read-only.
     pub(super) fn map(path: &Path) -> io::Result<Bytes> {
+        Self::map_with(path, &MmapOptions::new())
+    }
+
+    /// Maps `length` bytes of `path` from `offset` on, which must be a multiple of [`ALIGNMENT`].
+    pub(super) fn map_part(path: &Path, offset: u64, length: u64) -> io::Result<Bytes> {
+        let size = path.metadata()?.len();
+        let inside = offset.checked_add(length).is_some_and(|end| end <= size);
+        if !inside || !offset.is_multiple_of(ALIGNMENT as u64) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "a model of {length} bytes at byte {offset} does not fit a file of {size} bytes: it is truncated; copy or make it again"
+                ),
+            ));
+        }
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        Self::map_with(path, MmapOptions::new().offset(offset).len(length))
+    }
+
+    fn map_with(path: &Path, options: &MmapOptions) -> io::Result<Bytes> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
@@ -48,7 +69,7 @@ impl Bytes {
         }
         // SAFETY: the map is read-only and private to this value; what a concurrent change of the file can do is
         // described at the head of this module.
-        let map = unsafe { Mmap::map(&file)? };
+        let map = unsafe { options.map(&file)? };
         Ok(Bytes::Mapped {
             _watched: Watched::new(path, &map),
             map,

@@ -1,6 +1,7 @@
 //! The command line as its users meet it: the real binary, exit codes, both output streams.
 
 mod hostile;
+mod shipping;
 mod streams;
 mod support;
 

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod bundle;
 mod classify;
 mod embed;
 mod info;
@@ -7,6 +8,7 @@ mod similarity;
 mod tokenize;
 mod verify;
 
+pub use bundle::bundle;
 pub use classify::classify;
 pub use embed::embed;
 pub use info::info;

@@ -49,7 +49,7 @@ pub struct Array {
 
 /// Says that output failed, as the context of an error.
 #[derive(Debug)]
-pub struct OutputFailed(String);
+pub struct OutputFailed(pub String);
 
 impl fmt::Display for OutputFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

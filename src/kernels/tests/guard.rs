@@ -114,7 +114,12 @@ fn this_test_program(mode: &str, filter: &[&str]) -> (ExitStatus, String) {
 #[test]
 fn kernels_touch_nothing_outside_of_their_buffers() {
     // Not the accuracy of functions, which takes long and has no buffers to speak of.
-    let suites = ["attention::", "functions::every_kernel", "linear::", "rows::"];
+    let suites = [
+        "attention::",
+        "functions::every_kernel",
+        "linear::",
+        "rows::",
+    ];
     let filter = suites.map(|suite| format!("kernels::tests::{suite}"));
     let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
     for mode in ["after", "before"] {
