@@ -69,7 +69,17 @@ impl Bytes {
         }
         // SAFETY: the map is read-only and private to this value; what a concurrent change of the file can do is
         // described at the head of this module.
-        let map = unsafe { options.map(&file)? };
+        let map = unsafe { options.map(&file) };
+        let map = map.map_err(|error| match error.kind() {
+            io::ErrorKind::OutOfMemory => io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                format!(
+                    "{} MB of address space are needed to map it, which a limit forbids (see ulimit -v)",
+                    metadata.len().div_ceil(1_000_000)
+                ),
+            ),
+            _ => error,
+        })?;
         Ok(Bytes::Mapped {
             _watched: Watched::new(path, &map),
             map,

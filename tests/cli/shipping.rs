@@ -147,3 +147,31 @@ fn a_read_only_place_is_enough() {
     set(0o755).unwrap();
     ran.good();
 }
+
+#[test]
+fn little_memory_is_enough_or_the_message_says_so() {
+    let directory = Directory::new();
+    let input: String = "a cat sleeps.\n".repeat(5000);
+    directory.write("in.txt", input.as_bytes());
+    let limited = |kilobytes: usize, arguments: &str| {
+        let script = format!("ulimit -v {kilobytes}; exec \"$0\" {arguments}");
+        let output = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_bertlet")])
+            .current_dir(directory.path("."))
+            .output();
+        Ran::from(output.unwrap())
+    };
+    // The default model inside of the program takes 25 MB of the 64.
+    let ran = limited(65_536, "classify -m model.bertlet -f in.txt --threads 2").good();
+    assert_eq!(ran.lines().len(), 5000);
+    // A hole of 1 GB: more than the limit, whatever is in it.
+    let file = std::fs::File::create(directory.path("large.bertlet")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    limited(65_536, "classify -m large.bertlet a").failed(
+        4,
+        &[
+            "large.bertlet: 1074 MB of address space are needed",
+            "ulimit -v",
+        ],
+    );
+}
