@@ -242,7 +242,7 @@ impl Bases {
             assert_eq!(tokens.ids.len(), offsets.len());
             for (id, offsets) in tokens.ids.iter().zip(&offsets) {
                 assert!((*id as usize) < model.header().config.vocab_size);
-                assert!(offsets.0 <= offsets.1 && offsets.1 as usize <= characters);
+                assert!(offsets.0 <= offsets.1 && offsets.1 <= characters);
             }
         }
     }
