@@ -46,13 +46,14 @@ impl Signals {
         Ok(Signals { wake, number })
     }
 
-    /// Waits for a signal and returns its number, 0 if none can come any more.
-    pub fn wait(mut self) -> i32 {
+    /// Waits for a signal and returns its number; `None` if none can come, because all are ignored.
+    pub fn wait(mut self) -> Option<i32> {
         let mut byte = [0];
         loop {
             match self.wake.read(&mut byte) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => return self.number.load(Ordering::SeqCst) as i32,
+                Ok(1) => return Some(self.number.load(Ordering::SeqCst) as i32),
+                _ => return None,
             }
         }
     }

@@ -190,7 +190,7 @@ fn signals_end_a_run_between_two_records() {
 #[test]
 fn an_ignored_signal_stays_ignored() {
     let directory = Directory::new();
-    let script = "trap '' INT; exec \"$0\" classify";
+    let script = "trap '' INT TERM; exec \"$0\" classify";
     let mut child = Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_bertlet")])
         .env("BERTLET_MODEL", directory.path("model.bertlet"))
@@ -205,6 +205,7 @@ fn an_ignored_signal_stays_ignored() {
         input.write_all(text.as_bytes()).unwrap();
         answers.read_line(&mut answer).unwrap();
         signal(&child, "-INT");
+        signal(&child, "-TERM");
     }
     drop(input);
     assert_eq!(code(child.wait().unwrap()), Some(0));
@@ -253,11 +254,11 @@ fn a_run_that_is_killed_and_resumed_gives_the_same_bytes() {
         "good, not bad",
         "a,\tb",
     ];
-    let lines: String = (0..20_000)
+    let lines: String = (0..8_000)
         .map(|i| format!("{}\n", texts[i * 7 % 5]))
         .collect();
     directory.write("in.txt", lines.as_bytes());
-    let rows: String = (0..20_000)
+    let rows: String = (0..8_000)
         .map(|i| {
             format!(
                 "{i},\"{}{}\"\n",

@@ -193,7 +193,11 @@ pub fn run<T: Task>(
     }));
     if let Some(signals) = signals {
         let queue = queue.clone();
-        spawn("signals", 64 << 10, move || queue.interrupt(signals.wait()))?;
+        spawn("signals", 64 << 10, move || {
+            if let Some(signal) = signals.wait() {
+                queue.interrupt(signal);
+            }
+        })?;
     }
     start(&queue, &task, reader, settings)?;
     let mut summary = Summary::default();
