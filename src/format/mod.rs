@@ -20,6 +20,8 @@
 //!   [`FormatError::Length`]; the arithmetic is checked).
 //! - The configuration MUST be consistent ([`FormatError::Config`]), and the tensors MUST be exactly those that it asks
 //!   for ([`FormatError::MissingTensor`], [`FormatError::Shape`], [`FormatError::UnknownTensor`]).
+//! - Scales (tensors named `….scale` and `….input_scale`) MUST be finite ([`FormatError::NotFinite`]); they are few, and
+//!   a load checks them.
 //! - Each tensor's CRC-32 MUST be the header's, and its floating-point values finite ([`FormatError::Checksum`],
 //!   [`FormatError::NotFinite`]); [`ModelFile::verify`] reads everything and checks, a plain load does not.
 //!
@@ -55,6 +57,7 @@ mod writer;
 
 pub use error::FormatError;
 pub use file::{Element, Locator, ModelFile, Tensor};
+pub use map::exit_on_fault;
 pub use writer::{TensorData, write};
 
 /// First eight bytes of a file.

@@ -64,6 +64,14 @@ impl Model {
         Model::new(ModelFile::open(path)?)
     }
 
+    /// The model that lies in a file of another kind, `length` bytes from byte `offset` on, which is a multiple of 64.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_part(path: impl AsRef<Path>, offset: u64, length: u64) -> Result<Model> {
+        Model::new(ModelFile::open_part(path, offset, length)?)
+    }
+
     /// The model that the executable carries, used in place.
     ///
     /// # Errors

@@ -54,3 +54,15 @@ pub const VERIFY: &str = "\
 Examples:
   bertlet verify model.bertlet
   bertlet verify models/*.bertlet && echo all good";
+
+pub const BUNDLE: &str = "\
+Examples:
+  bertlet bundle -m my.bertlet -o my-classifier
+  ./my-classifier \"a text\"                                the model's task: its labels, or a vector
+  ./my-classifier < texts.txt
+  ./my-classifier embed \"a text\"                          any other subcommand, with the model inside
+
+Notes:
+  The bundle is this program with the model behind it, mapped from there. A bundle made by a program without a default
+  model (the engine) is smaller.
+  A first word that is the name of a subcommand is one; -- in front of it makes it a text.";

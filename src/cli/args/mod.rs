@@ -9,15 +9,15 @@ use super::{
     exit,
     output::{record::RecordShape, vectors::VectorShape},
 };
-use crate::{heads::Function, vector::Element};
+use crate::{heads::Function, kernels::Kernel, vector::Element};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
 /// BERT inference for CPUs: labels and vectors from text, offline.
 #[derive(Debug, Parser)]
 #[command(
     name = "bertlet",
-    version,
+    version = version(),
     about,
     after_help = exit::HELP,
     subcommand_required = true,
@@ -50,6 +50,24 @@ pub enum Command {
     /// Read a whole model file and check it against its checksums.
     #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
+    /// Make one executable of this program and a model.
+    #[command(after_help = examples::BUNDLE)]
+    Bundle(BundleArgs),
+}
+
+/// Version, commit, target and kernels.
+fn version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let kernels: Vec<&str> = Kernel::names().collect();
+        format!(
+            "{} ({}, {}, kernels {})",
+            env!("CARGO_PKG_VERSION"),
+            env!("BERTLET_COMMIT"),
+            env!("BERTLET_TARGET"),
+            kernels.join(" ")
+        )
+    });
+    &TEXT
 }
 
 /// `bertlet classify`.
@@ -295,6 +313,17 @@ pub struct VerifyArgs {
     /// Where the model comes from.
     #[command(flatten)]
     pub model: ModelArgs,
+}
+
+/// `bertlet bundle`.
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// Model file
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// The executable to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

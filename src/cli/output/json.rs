@@ -17,7 +17,17 @@ pub fn integer(out: &mut Vec<u8>, value: impl serde::Serialize + Into<i128>) {
     serde_json::to_writer(out, &value).expect("writing to memory cannot fail");
 }
 
-/// An object: the user's fields, then `added` (JSON values). A user's field of the same name gives way.
+/// What a user's field is called that has the name of one of `added`: nothing of a record is lost or mistaken for
+/// the result. `taken` are the names of the other fields.
+pub fn renamed(name: &str, added: &[(&str, &[u8])], taken: impl Fn(&str) -> bool) -> String {
+    let mut new = format!("input_{name}");
+    while taken(&new) || added.iter().any(|(field, _)| *field == new) {
+        new.insert_str(0, "input_");
+    }
+    new
+}
+
+/// An object: the user's fields, then `added` (JSON values). A user's field of the same name is renamed.
 pub fn object(out: &mut Vec<u8>, fields: &Fields, added: &[(&str, &[u8])]) {
     if let Fields::Json(object) = fields {
         return object.write_with(out, added);
@@ -34,10 +44,13 @@ pub fn object(out: &mut Vec<u8>, fields: &Fields, added: &[(&str, &[u8])]) {
     };
     if let Fields::Columns { names, cells } = fields {
         for (column, cell) in names.iter().zip(cells) {
-            if added.iter().all(|(field, _)| field != column) {
+            if added.iter().any(|(field, _)| field == column) {
+                let taken = |new: &str| names.iter().any(|column| column == new);
+                name(out, &renamed(column, added, taken));
+            } else {
                 name(out, column);
-                string(out, cell);
             }
+            string(out, cell);
         }
     }
     for (field, value) in added {

@@ -2,6 +2,8 @@
 
 mod attention;
 mod functions;
+#[cfg(target_os = "linux")]
+mod guard;
 mod linear;
 mod rows;
 
