@@ -4,6 +4,7 @@ mod attention;
 mod functions;
 mod linear;
 mod rows;
+mod vector;
 
 use super::*;
 use crate::kernels::product::{PackedLinear, groups};
