@@ -417,7 +417,15 @@ fn labels_of_ones_own_by_entailment() {
     let directory = with(classifier(&["contradiction", "entailment"]));
     let ran = run(
         &directory,
-        &["classify", "--labels", "cat, dog,good", "--format", "jsonl"],
+        &[
+            "classify",
+            "--labels",
+            "cat, dog,good",
+            "--max-length",
+            "16",
+            "--format",
+            "jsonl",
+        ],
         "a cat sleeps\nbad\n",
     );
     for (value, text) in values(&ran).iter().zip(["a cat sleeps", "bad"]) {

@@ -161,7 +161,7 @@ mod tests {
         matrix(&mut out, &attention(), false);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "[CLS] ██     [CLS] 1.00\n  <a> ▒▒▒▒▓▓ b 0.50\n    b     ██ b 0.99\n"
+            "[CLS] ██     [CLS] 1.00\n  <a> ▒▒▒▒▓▓ b 0.50\n    b     ██ b 1.00\n"
         );
         let mut out = Vec::new();
         bars(&mut out, &attention(), &[1], false);
