@@ -39,12 +39,13 @@ impl Function {
     pub fn cross_encoder(head: &HeadConfig) -> Function {
         match head {
             HeadConfig::SequenceClassification {
-                cross_encoder: Some(activation),
+                cross_encoder: Some(header::Activation::Sigmoid),
                 ..
-            } => match activation {
-                header::Activation::Sigmoid => Function::Sigmoid,
-                _ => Function::None,
-            },
+            } => Function::Sigmoid,
+            HeadConfig::SequenceClassification {
+                cross_encoder: Some(_),
+                ..
+            } => Function::None,
             HeadConfig::SequenceClassification { labels, .. } if labels.len() == 1 => {
                 Function::Sigmoid
             }
