@@ -75,6 +75,11 @@ pub fn arguments(names: impl Fn(&str) -> bool) -> Vec<OsString> {
     if !first.is_some_and(|first| global.contains(&first) || names(first)) {
         let task = match model.header().head {
             Some(HeadConfig::SequenceClassification { .. }) => "classify",
+            Some(HeadConfig::TokenClassification { .. }) => "tag",
+            Some(HeadConfig::QuestionAnswering { .. }) => "answer",
+            Some(HeadConfig::MaskedLanguageModel { .. }) => "fill",
+            Some(HeadConfig::NextSentencePrediction { .. }) => "next",
+            Some(HeadConfig::MultipleChoice { .. }) => "choose",
             None => "embed",
         };
         arguments.insert(1.min(arguments.len()), task.into());

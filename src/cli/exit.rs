@@ -47,6 +47,14 @@ impl Failure {
         }
     }
 
+    /// What a task says when it cannot be set up: of the model, or of the options.
+    pub fn task(error: crate::Error) -> Self {
+        match error {
+            crate::Error::Input(_) => Failure::usage(error),
+            error => Failure::model(error),
+        }
+    }
+
     /// The model cannot do what is asked.
     pub fn model(error: impl Into<anyhow::Error>) -> Self {
         Failure {

@@ -34,7 +34,14 @@ pub fn main() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Classify(args) => commands::classify(args),
+        Command::Tag(args) => commands::tag(args),
+        Command::Answer(args) => commands::answer(args),
+        Command::Fill(args) => commands::fill(args),
+        Command::Rerank(args) => commands::rerank(args),
+        Command::Next(args) => commands::next(args),
+        Command::Choose(args) => commands::choose(args),
         Command::Embed(args) => commands::embed(args),
+        Command::Attention(args) => commands::attention(args),
         Command::Similarity(args) => commands::similarity(args),
         Command::Tokenize(args) => commands::tokenize(args),
         Command::Info(args) => commands::info(args),

@@ -4,6 +4,8 @@
 //! mixes rows of different sequences, so that a sequence's result does not depend on its neighbours.
 
 mod attention;
+mod attention_weights;
+mod decoder;
 mod embeddings;
 mod linear;
 mod sequences;

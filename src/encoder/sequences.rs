@@ -52,6 +52,14 @@ impl Sequences {
         });
     }
 
+    /// Keeps the first `count` sequences.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.ends.truncate(count);
+        let tokens = self.range_start(self.ends.len());
+        self.ids.truncate(tokens);
+        self.type_ids.truncate(tokens);
+    }
+
     /// The tokens of sequence `index` as a range of all tokens.
     pub fn range(&self, index: usize) -> Range<usize> {
         self.range_start(index)..self.ends[index]

@@ -42,8 +42,16 @@
 //! | `layer.{i}.attention.LayerNorm.*`, `layer.{i}.output.LayerNorm.*` | f32 `[hidden_size]` | same |
 //! | `pooler.weight`, `pooler.bias` | f16 `[hidden_size, hidden_size]`, f32 | same |
 //! | `classifier.weight`, `classifier.bias` | f32 `[labels, hidden_size]`, f32 | same |
+//! | `next_sentence.weight`, `.bias` | f32 `[2, hidden_size]`, f32 | same |
+//! | `predictions.transform.weight`, `.bias` | f16 `[hidden_size, hidden_size]`, f32 | same |
+//! | `predictions.LayerNorm.weight`, `.bias` | f32 `[hidden_size]` | same |
+//! | `predictions.bias` | f32 `[vocab_size]` | same |
+//! | `predictions.decoder.weight`, unless the head is tied | f16 `[vocab_size, hidden_size]` | same |
 //! | `dense.{i}.weight`, `dense.{i}.bias` | f16 `[out_features, in_features]`, f32 | same |
 //! | `tokenizer.*` | see [`crate::tokenizer`] | same |
+//!
+//! Which of the heads' tensors there are follows from [`header::HeadConfig`]. The rows of `classifier` are the labels of a
+//! classification of texts or of tokens, start and end in question answering, a single one in multiple choice.
 //!
 //! The linear layers are `layer.{i}.attention.query_key_value` (queries, keys, values one behind the other),
 //! `layer.{i}.attention.output`, `layer.{i}.intermediate` and `layer.{i}.output`.

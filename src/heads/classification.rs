@@ -1,36 +1,43 @@
-//! Sequence classification: the first token's hidden state → pooler → classifier.
+//! One vector for a sequence to scores: the first token's hidden state → pooler → classifier.
 
 use super::Dense;
-use crate::format::header::HeadConfig;
+use crate::encoder;
+use crate::format::header::Activation;
 use crate::format::{FormatError, Locator, ModelFile};
-use crate::kernels::{Activation, Kernel};
+use crate::kernels::{self, Kernel};
 use half::f16;
 
-/// `BertForSequenceClassification`'s head.
+/// The head of sequence classification, multiple choice and next-sentence prediction.
 #[derive(Debug)]
 pub(crate) struct ClassificationHead {
-    pooler: Dense<f16>,
+    pooler: Option<Dense<f16>>,
     classifier: Dense<f32>,
 }
 
 impl ClassificationHead {
-    /// Finds the head's tensors; `None` where the header names no head.
-    pub(crate) fn locate(locator: &Locator<'_>) -> Result<Option<ClassificationHead>, FormatError> {
-        let Some(HeadConfig::SequenceClassification { labels, .. }) = &locator.file().header().head
-        else {
-            return Ok(None);
-        };
+    /// Finds the head's tensors: `pooler`, where there is an activation for it, and the classifier called `name` with
+    /// `outputs` rows.
+    pub(super) fn locate(
+        locator: &Locator<'_>,
+        pooler: Option<Activation>,
+        name: &str,
+        outputs: usize,
+    ) -> Result<ClassificationHead, FormatError> {
         let hidden = locator.file().header().config.hidden_size;
-        Ok(Some(ClassificationHead {
-            pooler: Dense::locate(locator, "pooler", [hidden, hidden], true, Activation::Tanh)?,
+        let pooler = pooler.map(|activation| {
+            let activation = encoder::activation(activation);
+            Dense::locate(locator, "pooler", [hidden, hidden], true, activation)
+        });
+        Ok(ClassificationHead {
+            pooler: pooler.transpose()?,
             classifier: Dense::locate(
                 locator,
-                "classifier",
-                [labels.len(), hidden],
+                name,
+                [outputs, hidden],
                 true,
-                Activation::Identity,
+                kernels::Activation::Identity,
             )?,
-        }))
+        })
     }
 
     /// Appends the logits of one sequence to `out`; `first` is its first token's hidden state, `pooled` is scratch.
@@ -42,8 +49,11 @@ impl ClassificationHead {
         pooled: &mut Vec<f32>,
         out: &mut Vec<f32>,
     ) {
+        let Some(pooler) = &self.pooler else {
+            return self.classifier.forward(file, kernel, first, out);
+        };
         pooled.clear();
-        self.pooler.forward(file, kernel, first, pooled);
+        pooler.forward(file, kernel, first, pooled);
         self.classifier.forward(file, kernel, pooled, out);
     }
 }

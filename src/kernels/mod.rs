@@ -347,6 +347,20 @@ impl Kernel {
         unsafe { (self.0.convert_f16)(x, out) }
     }
 
+    /// out = weight·x, with `weight` `[n, k]` in bytes, `x` `[k]` and `out` `[n]`; the products are of f32.
+    ///
+    /// # Panics
+    /// If the lengths do not fit each other.
+    pub fn matrix_vector_i8(&self, weight: &[i8], x: &[f32], out: &mut [f32]) {
+        assert_eq!(
+            weight.len(),
+            x.len() * out.len(),
+            "matrix_vector_i8: lengths"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.matrix_vector_i8)(weight, x, out) }
+    }
+
     /// out = weight·x, with `weight` `[n, k]` in half precision, `x` `[k]` and `out` `[n]`.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use crate::encoder::EncoderTensors;
 use crate::error::{Error, Result};
 use crate::format::header::Header;
 use crate::format::{FormatError, Locator, ModelFile, Tensor};
-use crate::heads::{ClassificationHead, Dense};
+use crate::heads::{Dense, Head};
 use crate::kernels::Kernel;
 use crate::tokenizer::{self, BoundTokenizer, Tokenizer, Vocabulary};
 use half::f16;
@@ -40,7 +40,7 @@ pub(super) struct Parts {
     pub(super) file: ModelFile,
     pub(super) tensors: EncoderTensors,
     pub(super) dense: Vec<Dense<f16>>,
-    pub(super) classification: Option<ClassificationHead>,
+    pub(super) head: Option<Head>,
     tokenizer: Tokenizer,
     vocabulary: VocabularyTensors,
 }
@@ -97,7 +97,7 @@ impl Model {
             file,
             tensors: encoder,
             dense: heads.0,
-            classification: heads.1,
+            head: heads.1,
             tokenizer: tokenizer.0,
             vocabulary: tokenizer.1,
         };
@@ -168,7 +168,7 @@ impl Model {
     }
 }
 
-type Heads = (Vec<Dense<f16>>, Option<ClassificationHead>);
+type Heads = (Vec<Dense<f16>>, Option<Head>);
 
 impl Parts {
     /// Finds all tensors of the file and nothing else.
@@ -178,7 +178,7 @@ impl Parts {
         let locator = file.locator();
         let tensors = EncoderTensors::locate(&locator)?;
         let dense = Dense::locate_all(&locator)?;
-        let classification = ClassificationHead::locate(&locator)?;
+        let head = Head::locate(&locator)?;
         let vocabulary = VocabularyTensors::locate(&locator)?;
         let tokenizer = vocabulary
             .resolve(file)
@@ -188,7 +188,7 @@ impl Parts {
             })?;
         locator.finish()?;
         check_ids(file, &tokenizer)?;
-        Ok((tensors, (dense, classification), (tokenizer, vocabulary)))
+        Ok((tensors, (dense, head), (tokenizer, vocabulary)))
     }
 }
 

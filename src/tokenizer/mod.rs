@@ -5,6 +5,7 @@
 
 mod added;
 mod builder;
+mod decode;
 mod normalize;
 mod template;
 mod unicode;
@@ -37,6 +38,8 @@ pub struct Tokenizer {
     unk_id: u32,
     /// Where a piece that continues a word starts in the trie; `None` if no token has the prefix.
     continuation: Option<Node>,
+    /// What such a piece begins with.
+    continuation_prefix: String,
     /// What a byte is to the fast loop.
     ascii: [u8; 256],
     added: Vec<AddedToken>,
@@ -82,6 +85,7 @@ impl Tokenizer {
             max_input_chars_per_word: config.max_input_chars_per_word,
             unk_id,
             continuation: vocabulary.walk(vocabulary.root(), &config.continuing_subword_prefix),
+            continuation_prefix: config.continuing_subword_prefix.clone(),
             ascii: words::ascii_table(config.clean_text, config.lowercase),
             added: config.added_tokens.clone(),
             raw: AddedTokens::new(raw.map(|token| (token, token.content.clone())))?,
@@ -118,6 +122,16 @@ impl Tokenizer {
     /// Special tokens around the texts.
     pub fn template(&self) -> &Template {
         &self.template
+    }
+
+    /// What a piece that continues a word begins with.
+    pub fn continuation_prefix(&self) -> &str {
+        &self.continuation_prefix
+    }
+
+    /// Tokens that are found in the text before anything else looks at it.
+    pub fn added_tokens(&self) -> &[AddedToken] {
+        &self.added
     }
 
     /// Id of the token for words that the vocabulary cannot spell.

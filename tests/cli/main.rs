@@ -1,5 +1,6 @@
 //! The command line as its users meet it: the real binary, exit codes, both output streams.
 
+mod heads;
 mod hostile;
 mod shipping;
 mod streams;
@@ -349,7 +350,7 @@ fn models_that_cannot_be_used() {
         .run(&["classify", "-m", "headless.bertlet", "a"], b"")
         .failed(
             4,
-            &["headless.bertlet: the model has no classification head"],
+            &["headless.bertlet: the model is not made for sequence classification: it has no task head"],
         );
 }
 

@@ -1,25 +1,42 @@
 //! The subcommands.
 
+mod answer;
+mod attention;
 mod bundle;
+mod choose;
 mod classify;
 mod embed;
+mod features;
+mod fill;
 mod info;
+mod next;
+mod rerank;
 mod similarity;
+mod tag;
+mod task;
 mod tokenize;
 mod verify;
+mod zero_shot;
 
+pub use answer::answer;
+pub use attention::attention;
 pub use bundle::bundle;
+pub use choose::choose;
 pub use classify::classify;
 pub use embed::embed;
+pub use fill::fill;
 pub use info::info;
+pub use next::next;
+pub use rerank::rerank;
 pub use similarity::similarity;
+pub use tag::tag;
 pub use tokenize::tokenize;
 pub use verify::verify;
 
 use super::{
     args::{InputArgs, OutputArgs, RunArgs},
     exit::{self, Failure, message},
-    input::{Arguments, Files, InputFormat, RecordReader, check_readable},
+    input::{Arguments, Files, InputFormat, InputOptions, RecordReader, check_readable},
     output::{
         Format,
         record::{RecordFormat, RecordShape},
@@ -52,6 +69,11 @@ impl Input {
         let mut options = args.options()?;
         // Records with fields have a second text if --pair-field names it.
         options.pairs |= pairs;
+        Input::open_with(args, run, options)
+    }
+
+    /// Opens the input, read as `options` say.
+    fn open_with(args: &InputArgs, run: &RunArgs, options: InputOptions) -> Result<Self, Failure> {
         if let Some(texts) = args.arguments() {
             if options.pairs && texts.len() % 2 == 1 {
                 return Err(Failure::usage(format!(

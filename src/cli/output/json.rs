@@ -17,6 +17,51 @@ pub fn integer(out: &mut Vec<u8>, value: impl serde::Serialize + Into<i128>) {
     serde_json::to_writer(out, &value).expect("writing to memory cannot fail");
 }
 
+/// Anything that serde knows.
+pub fn value(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    serde_json::to_writer(out, value).expect("writing to memory cannot fail");
+}
+
+/// A list.
+pub fn list<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(b']');
+}
+
+/// An object of one's own.
+pub fn fields(out: &mut Vec<u8>, fields: &[(&str, &dyn erased::Json)]) {
+    out.push(b'{');
+    for (index, (name, value)) in fields.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        string(out, name);
+        out.push(b':');
+        value.write(out);
+    }
+    out.push(b'}');
+}
+
+/// Values of different types in one list.
+mod erased {
+    /// What can write itself.
+    pub trait Json {
+        fn write(&self, out: &mut Vec<u8>);
+    }
+
+    impl<T: serde::Serialize> Json for T {
+        fn write(&self, out: &mut Vec<u8>) {
+            super::value(out, self);
+        }
+    }
+}
+
 /// What a user's field is called that has the name of one of `added`: nothing of a record is lost or mistaken for
 /// the result. `taken` are the names of the other fields.
 pub fn renamed(name: &str, added: &[(&str, &[u8])], taken: impl Fn(&str) -> bool) -> String {

@@ -1,6 +1,8 @@
 //! From results to bytes.
 
 pub mod base64;
+pub mod color;
+pub mod heat_map;
 pub mod json;
 pub mod npy;
 pub mod record;

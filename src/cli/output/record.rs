@@ -104,6 +104,12 @@ impl Row<'_> {
 }
 
 impl Row<'_> {
+    /// A number of things.
+    pub fn count(&mut self, count: usize) {
+        self.delimiter();
+        json::value(self.out, &count);
+    }
+
     /// An integer.
     pub fn integer(&mut self, value: i16) {
         self.delimiter();

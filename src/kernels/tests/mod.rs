@@ -6,6 +6,7 @@ mod functions;
 mod guard;
 mod linear;
 mod rows;
+mod vector;
 
 use super::*;
 use crate::kernels::product::{PackedLinear, groups};

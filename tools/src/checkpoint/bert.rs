@@ -1,11 +1,11 @@
 //! BERT's tensors: one table of names and shapes, and how they become [`Weights`].
 
 use super::{
-    config::{Architecture, ModelConfig, Positions},
+    config::{ModelConfig, Positions},
     positions,
     tensors::TensorStore,
 };
-use crate::weights::{LayerNorm, LayerWeights, Linear, Weights};
+use crate::weights::{LanguageModel, LayerNorm, LayerWeights, Linear, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use bertlet::format::header::{Config, HeadConfig};
 use std::collections::BTreeMap;
@@ -25,6 +25,14 @@ const POSITIONS: &str = "embeddings.position_embeddings.weight";
 const TYPES: &str = "embeddings.token_type_embeddings.weight";
 const POOLER: &str = "pooler.dense";
 const CLASSIFIER: &str = "classifier";
+const ANSWER: &str = "qa_outputs";
+const NEXT_SENTENCE: &str = "cls.seq_relationship";
+const TRANSFORM: &str = "cls.predictions.transform.dense";
+const TRANSFORM_NORM: &str = "cls.predictions.transform.LayerNorm";
+const DECODER: &str = "cls.predictions.decoder.weight";
+const DECODER_BIAS: &str = "cls.predictions.bias";
+/// The decoder's bias under the name that it has as a part of the decoder; checkpoints hold either name, or both.
+const DECODER_BIAS_ALIAS: &str = "cls.predictions.decoder.bias";
 
 /// What a tensor of this name belongs to, when it is not the encoder's.
 fn head_of(name: &str) -> Option<&'static str> {
@@ -38,9 +46,7 @@ fn head_of(name: &str) -> Option<&'static str> {
         | "cls.predictions.decoder.bias" => "masked-language-model head",
         "cls.seq_relationship.weight" | "cls.seq_relationship.bias" => "next-sentence head",
         "qa_outputs.weight" | "qa_outputs.bias" => "question-answering head",
-        "pooler.dense.weight" | "pooler.dense.bias" => {
-            "pooler (only a classification head uses it)"
-        }
+        "pooler.dense.weight" | "pooler.dense.bias" => "pooler (this head does not use it)",
         _ => return None,
     })
 }
@@ -104,18 +110,105 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
         linear(&mut shapes, format!("{layer}.output.dense"), hidden, inner);
         norm(&mut shapes, format!("{layer}.output.LayerNorm"));
     }
-    if let Architecture::SequenceClassification(HeadConfig::SequenceClassification {
-        labels, ..
-    }) = &model.architecture
-    {
+    let parts = HeadParts::of(model.architecture.head());
+    if parts.pooler {
         linear(&mut shapes, POOLER.into(), hidden, hidden);
-        linear(&mut shapes, CLASSIFIER.into(), labels.len(), hidden);
+    }
+    for (name, outputs) in [parts.classifier, parts.next_sentence]
+        .into_iter()
+        .flatten()
+    {
+        linear(&mut shapes, name.into(), outputs, hidden);
+    }
+    if let Some(tied) = parts.language_model {
+        linear(&mut shapes, TRANSFORM.into(), hidden, hidden);
+        norm(&mut shapes, TRANSFORM_NORM.into());
+        shapes.insert(DECODER_BIAS.into(), vec![vocab_size]);
+        if !tied {
+            shapes.insert(DECODER.into(), vec![vocab_size, hidden]);
+        }
     }
     shapes
 }
 
+/// What BERT's heads are made of.
+#[derive(Debug, Default)]
+struct HeadParts {
+    pooler: bool,
+    /// Name and number of outputs.
+    classifier: Option<(&'static str, usize)>,
+    next_sentence: Option<(&'static str, usize)>,
+    /// Whether its decoder is the word embedding.
+    language_model: Option<bool>,
+}
+
+impl HeadParts {
+    fn of(head: Option<&HeadConfig>) -> HeadParts {
+        let none = HeadParts::default();
+        match head {
+            None => none,
+            Some(HeadConfig::SequenceClassification { labels, .. }) => HeadParts {
+                pooler: true,
+                classifier: Some((CLASSIFIER, labels.len())),
+                ..none
+            },
+            Some(HeadConfig::TokenClassification { labels }) => HeadParts {
+                classifier: Some((CLASSIFIER, labels.len())),
+                ..none
+            },
+            Some(HeadConfig::QuestionAnswering {}) => HeadParts {
+                classifier: Some((ANSWER, 2)),
+                ..none
+            },
+            Some(HeadConfig::MultipleChoice { .. }) => HeadParts {
+                pooler: true,
+                classifier: Some((CLASSIFIER, 1)),
+                ..none
+            },
+            Some(HeadConfig::NextSentencePrediction {}) => HeadParts {
+                pooler: true,
+                next_sentence: Some((NEXT_SENTENCE, 2)),
+                ..none
+            },
+            Some(HeadConfig::MaskedLanguageModel {
+                tied,
+                next_sentence,
+                ..
+            }) => HeadParts {
+                pooler: *next_sentence,
+                next_sentence: next_sentence.then_some((NEXT_SENTENCE, 2)),
+                language_model: Some(*tied),
+                ..none
+            },
+        }
+    }
+}
+
 fn layer_name(index: usize) -> String {
     format!("encoder.layer.{index}")
+}
+
+/// The name under which a tensor of a language model's decoder is expected; `None` for one that is not used.
+///
+/// A tied decoder is the word embedding and has the bias of the predictions, whatever the file holds under the decoder's
+/// names; one that is not tied has its own bias, unless the file names only the other.
+fn other_name<'a>(
+    name: &'a str,
+    expected: &BTreeMap<String, Vec<usize>>,
+    store: &TensorStore,
+) -> Option<&'a str> {
+    if !expected.contains_key(DECODER_BIAS) {
+        return Some(name);
+    }
+    let holds = |wanted: &str| store.names().any(|stored| canonical(stored) == wanted);
+    let tied = !expected.contains_key(DECODER);
+    match name {
+        DECODER if tied => None,
+        DECODER_BIAS_ALIAS if tied && holds(DECODER_BIAS) => None,
+        DECODER_BIAS if !tied && holds(DECODER_BIAS_ALIAS) => None,
+        DECODER_BIAS_ALIAS => Some(DECODER_BIAS),
+        name => Some(name),
+    }
 }
 
 /// The name that `BertModel` gives a tensor.
@@ -148,6 +241,10 @@ impl Tensors {
             if BUFFERS.contains(&name.as_str()) {
                 continue;
             }
+            let name = match other_name(&name, &expected, &store) {
+                Some(name) => name.to_owned(),
+                None => continue,
+            };
             if let Some(shape) = expected.get(&name) {
                 let found = store.shape(stored).unwrap_or_default();
                 ensure!(
@@ -157,7 +254,7 @@ impl Tensors {
                 if let Some(other) = names.insert(name, stored.to_owned()) {
                     bail!("tensors '{other}' and '{stored}' are the same part of the model");
                 }
-            } else if let Some(head) = head_of(&name).or_else(|| other_classifier(&name, model)) {
+            } else if let Some(head) = head_of(&name) {
                 *left_out.entry(head).or_default() += 1;
             } else {
                 bail!(
@@ -239,10 +336,18 @@ impl Tensors {
                 })
             })
             .collect::<Result<_>>()?;
-        let head = matches!(model.architecture, Architecture::SequenceClassification(_));
-        let optional = |name: &str| {
-            head.then(|| self.linear(&[name.to_owned()], hidden))
+        let parts = HeadParts::of(model.architecture.head());
+        let optional = |name: Option<&str>| {
+            name.map(|name| self.linear(&[name.to_owned()], hidden))
                 .transpose()
+        };
+        let language_model = |tied: bool| -> Result<LanguageModel> {
+            Ok(LanguageModel {
+                transform: self.linear(&[TRANSFORM.to_owned()], hidden)?,
+                layer_norm: self.layer_norm(TRANSFORM_NORM)?,
+                decoder: (!tied).then(|| self.read(DECODER)).transpose()?,
+                bias: self.read(DECODER_BIAS)?,
+            })
         };
         Ok(Weights {
             config: config.clone(),
@@ -250,8 +355,10 @@ impl Tensors {
             position_table: self.position_table(config)?,
             embeddings_layer_norm: self.layer_norm("embeddings.LayerNorm")?,
             layers,
-            pooler: optional(POOLER)?,
-            classifier: optional(CLASSIFIER)?,
+            pooler: optional(parts.pooler.then_some(POOLER))?,
+            classifier: optional(parts.classifier.map(|(name, _)| name))?,
+            next_sentence: optional(parts.next_sentence.map(|(name, _)| name))?,
+            language_model: parts.language_model.map(language_model).transpose()?,
             dense,
         })
     }
@@ -277,17 +384,5 @@ impl Tensors {
             }
         }
         Ok(table)
-    }
-}
-
-/// A classifier of tokens or of choices has the name of a sequence classifier; the architecture tells them apart.
-fn other_classifier(name: &str, model: &ModelConfig) -> Option<&'static str> {
-    if !matches!(name, "classifier.weight" | "classifier.bias") {
-        return None;
-    }
-    match model.architecture_name.as_deref() {
-        Some("BertForTokenClassification") => Some("token-classification head"),
-        Some("BertForMultipleChoice") => Some("multiple-choice head"),
-        _ => None,
     }
 }

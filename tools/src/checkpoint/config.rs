@@ -18,10 +18,20 @@ pub(crate) enum Positions {
 /// What the checkpoint was made for, as far as it decides which tensors are expected.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Architecture {
-    /// The encoder, with or without heads of other tasks, which are left out.
+    /// The encoder alone; heads that the weights hold beside it are left out.
     Encoder,
-    /// `BertForSequenceClassification`.
-    SequenceClassification(HeadConfig),
+    /// The encoder and a head. The tokenizer's files add the mask token's id to a masked language model.
+    Head(HeadConfig),
+}
+
+impl Architecture {
+    /// The head that is expected in the weights.
+    pub fn head(&self) -> Option<&HeadConfig> {
+        match self {
+            Architecture::Encoder => None,
+            Architecture::Head(head) => Some(head),
+        }
+    }
 }
 
 /// What `config.json` says.
@@ -83,7 +93,12 @@ pub(crate) fn parse(json: &Object) -> Result<ModelConfig> {
         config.hidden_size
     );
     let mut notices = Vec::new();
-    let architecture = architecture(json, architecture_name.as_deref(), &mut notices)?;
+    let architecture = architecture(
+        json,
+        architecture_name.as_deref(),
+        config.hidden_act,
+        &mut notices,
+    )?;
     Ok(ModelConfig {
         config,
         positions: positions(json)?,
@@ -190,38 +205,62 @@ fn refuse_unsupported(json: &Object) -> Result<()> {
 fn architecture(
     json: &Object,
     name: Option<&str>,
+    hidden_act: Activation,
     notices: &mut Vec<String>,
 ) -> Result<Architecture> {
-    match name {
-        None | Some("BertModel") => Ok(Architecture::Encoder),
-        Some("BertForSequenceClassification") => {
-            if let Some(cross_encoder) = cross_encoder_activation(json)? {
-                notices.push(format!(
-                    "sentence-transformers' cross-encoder activation '{cross_encoder}' is not stored; \
-                     choose it when classifying (--function)"
-                ));
-            }
-            Ok(Architecture::SequenceClassification(
-                HeadConfig::SequenceClassification {
-                    labels: labels(json)?,
-                    problem_type: problem_type(json)?,
-                },
-            ))
-        }
-        Some(
-            "BertForMaskedLM"
-            | "BertForPreTraining"
-            | "BertForNextSentencePrediction"
-            | "BertForTokenClassification"
-            | "BertForQuestionAnswering"
-            | "BertForMultipleChoice",
-        ) => Ok(Architecture::Encoder),
+    let pooler = Some(Activation::Tanh);
+    let language_model = |next_sentence| -> Result<HeadConfig> {
+        Ok(HeadConfig::MaskedLanguageModel {
+            // Known when the tokenizer's files are read.
+            mask_id: 0,
+            activation: hidden_act,
+            tied: json.boolean("tie_word_embeddings")? != Some(false),
+            next_sentence,
+        })
+    };
+    Ok(Architecture::Head(match name {
+        None | Some("BertModel") => return Ok(Architecture::Encoder),
+        Some("BertForSequenceClassification") => HeadConfig::SequenceClassification {
+            labels: labels(json)?,
+            problem_type: problem_type(json)?,
+            pooler,
+            cross_encoder: cross_encoder(json, notices)?,
+        },
+        Some("BertForTokenClassification") => HeadConfig::TokenClassification {
+            labels: labels(json)?,
+        },
+        Some("BertForQuestionAnswering") => HeadConfig::QuestionAnswering {},
+        Some("BertForMaskedLM") => language_model(false)?,
+        Some("BertForPreTraining") => language_model(true)?,
+        Some("BertForNextSentencePrediction") => HeadConfig::NextSentencePrediction {},
+        Some("BertForMultipleChoice") => HeadConfig::MultipleChoice { pooler },
         Some(other) => bail!(
-            "{}: '{other}' is not supported; supported are BertModel and BertForSequenceClassification, and BERT's \
-             other encoders without their heads",
+            "{}: '{other}' is not supported; supported are BertModel and BERT's heads for sequence classification, token \
+             classification, question answering, masked language modelling, next-sentence prediction, pre-training and \
+             multiple choice",
             json.at("architectures")
         ),
-    }
+    }))
+}
+
+/// The function that a cross-encoder applies to its logits. One that bertlet cannot apply is reported, and left to the
+/// user.
+fn cross_encoder(json: &Object, notices: &mut Vec<String>) -> Result<Option<Activation>> {
+    let Some(class) = cross_encoder_activation(json)? else {
+        return Ok(None);
+    };
+    let name = class.rsplit('.').next();
+    Ok(match name.filter(|_| class.starts_with("torch.nn.")) {
+        Some("Sigmoid") => Some(Activation::Sigmoid),
+        Some("Identity") => Some(Activation::Identity),
+        _ => {
+            notices.push(format!(
+                "sentence-transformers' cross-encoder activation '{class}' is not known and not stored; known are \
+                 torch.nn's Sigmoid and Identity (choose with --function)"
+            ));
+            None
+        }
+    })
 }
 
 /// Where a cross-encoder says which function follows its logits: today's place and the one before.

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use bertlet::format::header::{
     Config, EmbeddingConfig, HeadConfig, Source, TemplatePiece, TokenizerConfig,
 };
-use config::{Architecture, ModelConfig};
+use config::ModelConfig;
 use json::Object;
 use sentence::SentenceConfig;
 use std::path::Path;
@@ -75,10 +75,10 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
     check_widths(&sentence, &model.config)?;
     let mut notices = [&model.notices[..], &tokenizer.notices, &tensors.notices].concat();
     let max_length = max_length(&sentence, &tokenizer, &model.config, &mut notices)?;
-    let head = match &model.architecture {
-        Architecture::Encoder => None,
-        Architecture::SequenceClassification(head) => Some(head.clone()),
-    };
+    let mut head = model.architecture.head().cloned();
+    if let Some(HeadConfig::MaskedLanguageModel { mask_id, .. }) = &mut head {
+        *mask_id = tokenizer.mask_id()?;
+    }
     Ok(Checkpoint {
         config: model.config.clone(),
         reference: tokenizer.reference()?,

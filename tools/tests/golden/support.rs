@@ -43,6 +43,9 @@ impl Checkpoint {
     /// Copies golden folder `name` over what is there; the references stay behind.
     pub fn lay_over(self, name: &str) -> Checkpoint {
         copy_tree(&golden_folder().join(name), &self.folder);
+        if self.folder.join("weights.json").exists() {
+            crate::recipe::write_weights(&self.folder);
+        }
         self
     }
 
@@ -158,6 +161,17 @@ impl Golden {
     pub fn tensor(&self, name: &str) -> &[f32] {
         &self.tensors[name]
     }
+}
+
+/// `golden.json` in golden folder `name`, of any form.
+pub fn golden_json(name: &str) -> Value {
+    let path = golden_folder().join(name).join("golden.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// `golden.safetensors` in golden folder `name`.
+pub fn golden_tensors(name: &str) -> HashMap<String, Vec<f32>> {
+    read_safetensors(&golden_folder().join(name).join("golden.safetensors"))
 }
 
 /// All tensors of a file of f32 tensors. Not the converter's own reader, which is under test here.

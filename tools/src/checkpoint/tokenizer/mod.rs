@@ -17,6 +17,9 @@ use bertlet::format::header::TokenizerConfig;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// `BertTokenizer`'s, where no file names one.
+const DEFAULT_MASK_TOKEN: &str = "[MASK]";
+
 /// How text becomes ids, and where that came from.
 #[derive(Debug)]
 pub(crate) struct Tokenizer {
@@ -26,6 +29,8 @@ pub(crate) struct Tokenizer {
     /// Longest input in tokens, where `tokenizer_config.json` has one.
     pub model_max_length: Option<usize>,
     pub notices: Vec<String>,
+    /// The token that stands for what a masked language model is to find.
+    mask_token: String,
     /// `tokenizer.json` as it is obeyed.
     reference: Value,
 }
@@ -67,8 +72,30 @@ impl Tokenizer {
             config,
             vocabulary,
             model_max_length: settings.model_max_length()?,
+            mask_token: match settings.special_token("mask_token")? {
+                Some((token, _)) => token,
+                None => DEFAULT_MASK_TOKEN.to_owned(),
+            },
             notices,
             reference,
+        })
+    }
+
+    /// Id of the mask token.
+    ///
+    /// # Errors
+    /// If no token has its text.
+    pub fn mask_id(&self) -> Result<u32> {
+        let added = self.config.added_tokens.iter();
+        let added = added.map(|token| (&token.content, token.id));
+        let words = self.vocabulary.iter().map(|(token, id)| (token, *id));
+        let mut all = added.chain(words);
+        let found = all.find(|(token, _)| **token == self.mask_token);
+        found.map(|(_, id)| id).with_context(|| {
+            format!(
+                "the mask token '{}' is not in the tokenizer's vocabulary; a masked language model needs it",
+                self.mask_token
+            )
         })
     }
 
