@@ -29,6 +29,17 @@ fn with_header(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     [&good[..16], &length, &json, &good[start..]].concat()
 }
 
+const WORDS: &str = "embeddings.word_embeddings.weight";
+
+/// The header's entry of a tensor.
+fn tensor<'a>(header: &'a mut Value, name: &str) -> &'a mut Value {
+    let tensors = header["tensors"].as_array_mut().unwrap();
+    tensors
+        .iter_mut()
+        .find(|tensor| tensor["name"] == name)
+        .unwrap()
+}
+
 fn with_bytes(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = model(true);
     change(&mut bytes);
@@ -136,27 +147,27 @@ fn every_rule_of_the_header_has_its_refusal() {
             AGAIN,
         ),
         (
-            with_header(|header| header["tensors"][3]["offset"] = 0.into()),
+            with_header(|header| tensor(header, WORDS)["offset"] = 0.into()),
             "is said to begin at byte 0, expected",
             AGAIN,
         ),
         (
-            with_header(|header| header["tensors"][3]["offset"] = u64::MAX.into()),
+            with_header(|header| tensor(header, WORDS)["offset"] = u64::MAX.into()),
             "is said to begin at byte 18446744073709551615",
             AGAIN,
         ),
         (
-            with_header(|header| header["tensors"][3]["shape"] = json!([u64::MAX, u64::MAX])),
+            with_header(|header| tensor(header, WORDS)["shape"] = json!([u64::MAX, u64::MAX])),
             "is said to begin at byte",
             AGAIN,
         ),
         (
-            with_header(|header| header["tensors"][3]["shape"] = json!([1u64 << 62, 1])),
+            with_header(|header| tensor(header, WORDS)["shape"] = json!([1u64 << 62, 1])),
             "is said to begin at byte",
             AGAIN,
         ),
         (
-            with_header(|header| header["tensors"][3]["name"] = "other".into()),
+            with_header(|header| tensor(header, WORDS)["name"] = "other".into()),
             "tensor embeddings.word_embeddings.weight is missing",
             AGAIN,
         ),
@@ -166,12 +177,12 @@ fn every_rule_of_the_header_has_its_refusal() {
             AGAIN,
         ),
         (
-            with_header(|header| header["tensors"][3]["dtype"] = "i8".into()),
+            with_header(|header| tensor(header, WORDS)["dtype"] = "i8".into()),
             "begin at byte",
             AGAIN,
         ),
         (
-            with_header(|header| header["tensors"][3]["shape"] = json!([8, 12])),
+            with_header(|header| tensor(header, WORDS)["shape"] = json!([8, 12])),
             "tensor embeddings.word_embeddings.weight is F16 [8, 12], expected F16 [12, 8]",
             AGAIN,
         ),

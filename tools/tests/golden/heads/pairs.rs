@@ -73,7 +73,7 @@ fn a_cross_encoder_scores_texts_for_a_query() {
     };
     let logits = |case: &super::Case| scores(case, Some(Function::None));
     let [f16, int8] = differences("cross-encoder", "rerank", logits, "logits");
-    assert!(f16 <= F16 && int8 <= 0.14, "{f16} {int8}");
+    assert!(f16 <= F16 && int8 <= 0.33, "{f16} {int8}");
     let [f16, _] = differences(
         "cross-encoder",
         "rerank",
@@ -129,7 +129,7 @@ fn choices() {
     };
     let logits = |case: &super::Case| run(case, true).concat();
     let [f16, int8] = differences("choice", "choice", logits, "logits");
-    assert!(f16 <= F16 && int8 <= 0.27, "{f16} {int8}");
+    assert!(f16 <= F16 && int8 <= 0.56, "{f16} {int8}");
     let case = case("choice", "f16", "choice-scores");
     for scores in run(&case, false) {
         assert!(
