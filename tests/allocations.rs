@@ -44,7 +44,12 @@ fn a_second_pass_allocates_nothing() {
     let mut batch = Batch::new();
     let options = EmbeddingOptions::default();
     let long = "a long review that says the same again and again, ".repeat(20);
-    let texts = ["I would watch it again.", "", &long, "Nüchtern betrachtet: naja."];
+    let texts = [
+        "I would watch it again.",
+        "",
+        &long,
+        "Nüchtern betrachtet: naja.",
+    ];
     let (mut vectors, mut logits) = (Vec::new(), Vec::new());
     let mut pass = || {
         let before = ALLOCATIONS.load(Ordering::Relaxed);

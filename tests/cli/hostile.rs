@@ -182,8 +182,11 @@ fn every_rule_of_the_header_has_its_refusal() {
             AGAIN,
         ),
         (
-            with_header(|header| tensor(header, WORDS)["shape"] = json!([8, 12])),
-            "tensor embeddings.word_embeddings.weight is F16 [8, 12], expected F16 [12, 8]",
+            with_header(|header| {
+                let shape = tensor(header, WORDS)["shape"].as_array_mut().unwrap();
+                shape.reverse();
+            }),
+            "tensor embeddings.word_embeddings.weight is F16 [8, ",
             AGAIN,
         ),
         (
@@ -316,7 +319,7 @@ fn every_rule_of_the_header_has_its_refusal() {
             AGAIN,
         ),
         (
-            with_header(|header| header["tokenizer"]["single"][0] = special(12, 0)),
+            with_header(|header| header["tokenizer"]["single"][0] = special(1000, 0)),
             "tokenizer.single is",
             AGAIN,
         ),
