@@ -73,13 +73,11 @@ impl Sequences {
     /// Runs of neighbouring sequences with at most `tokens` tokens each, or one longer sequence.
     pub(crate) fn chunks(&self, tokens: usize) -> impl Iterator<Item = Range<usize>> {
         let mut first = 0;
-        std::iter::from_fn(move || {
+        let blocks = self.view(0..self.len()).blocks(tokens);
+        blocks.map(move |block| {
             let begin = first;
-            let start = self.range_start(begin);
-            while first < self.len() && (first == begin || self.ends[first] - start <= tokens) {
-                first += 1;
-            }
-            (first > begin).then_some(begin..first)
+            first += block.ends.len();
+            begin..first
         })
     }
 
@@ -130,9 +128,9 @@ impl<'a> SequencesView<'a> {
     pub(super) fn blocks(self, tokens: usize) -> impl Iterator<Item = SequencesView<'a>> {
         let mut rest = self;
         std::iter::from_fn(move || {
-            let (_, others) = rest.ends.split_first()?;
-            let count = 1 + others.partition_point(|end| end - rest.start <= tokens);
-            let end = rest.ends[count - 1] - rest.start;
+            let fitting = rest.ends.partition_point(|end| end - rest.start <= tokens);
+            let count = fitting.max(1);
+            let end = rest.ends.get(count - 1)? - rest.start;
             let (ids, later_ids) = rest.ids.split_at(end);
             let (type_ids, later_type_ids) = rest.type_ids.split_at(end);
             let (ends, later_ends) = rest.ends.split_at(count);
