@@ -422,29 +422,23 @@ impl Plan {
         }
     }
 
-    /// The step that [`Plan::next`] would give.
     #[inline(always)]
-    fn peek<P: Product>(&self) -> Option<Step> {
+    fn next<P: Product>(&mut self) -> Option<Step> {
         if self.block >= self.rows {
             return None;
         }
-        let block_rows = BLOCK_ROWS.min(self.rows - self.block);
+        let end = self.rows.min(self.block + BLOCK_ROWS);
+        let block_rows = end - self.block;
         // Tiles of equal height rather than full ones and a low rest.
         let height = block_rows.div_ceil(block_rows.div_ceil(P::MR));
-        Some(Step {
+        let step = Step {
             block: self.block,
             row: self.row,
-            rows: height.min(self.block + block_rows - self.row),
+            rows: height.min(end - self.row),
             panel: self.panel,
             panels: P::NR.min(self.panels - self.panel),
             group: self.group,
-        })
-    }
-
-    #[inline(always)]
-    fn next<P: Product>(&mut self) -> Option<Step> {
-        let step = self.peek::<P>()?;
-        let end = self.rows.min(self.block + BLOCK_ROWS);
+        };
         self.row += step.rows;
         if self.row >= end {
             self.row = self.block;
