@@ -4,6 +4,7 @@
 //! model mixes rows of different sequences, so that a sequence's result does not depend on its neighbours.
 
 mod attention;
+mod biased_attention;
 mod embeddings;
 mod linear;
 mod sequences;
@@ -27,6 +28,8 @@ const FEED_FORWARD_ROWS: usize = 64;
 /// Working memory of a forward pass; grows to the largest batch and is then reused.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
+    /// `[tokens, embedding_size]`, where that is not the encoder's width.
+    embeddings: Vec<f32>,
     /// `[tokens, hidden_size]`
     hidden: Vec<f32>,
     /// `[tokens, 3·hidden_size]`
@@ -66,13 +69,14 @@ impl Forward<'_> {
         let inner_rows = tokens.min(FEED_FORWARD_ROWS);
         resize(&mut scratch.inner, inner_rows * config.intermediate_size);
 
-        embeddings::gather(self, sequences, &mut scratch.hidden);
-        self.layer_norm(
-            &self.tensors.embeddings_layer_norm,
+        embeddings::embed(
+            self,
+            sequences,
+            &mut scratch.embeddings,
             &mut scratch.hidden[..tokens * hidden_size],
         );
         observe(0, &scratch.hidden[..tokens * hidden_size]);
-        for (index, layer) in self.tensors.layers.iter().enumerate() {
+        for (index, layer) in self.tensors.layers(config).enumerate() {
             self.attention(layer, sequences, config, scratch);
             self.feed_forward(layer, tokens, config, scratch);
             observe(index + 1, &scratch.hidden[..tokens * hidden_size]);

@@ -21,6 +21,7 @@ impl Function {
         let HeadConfig::SequenceClassification {
             labels,
             problem_type,
+            ..
         } = head;
         match problem_type {
             Some(ProblemType::Regression) => Function::None,
@@ -51,6 +52,7 @@ mod tests {
         HeadConfig::SequenceClassification {
             labels: (0..labels).map(|i| format!("LABEL_{i}")).collect(),
             problem_type,
+            pooler: None,
         }
     }
 

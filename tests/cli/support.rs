@@ -2,7 +2,7 @@
 
 use bertlet::format::header::{
     Activation, Config, EmbeddingConfig, HeadConfig, Header, Pooling, Precision, Source,
-    TemplatePiece, TokenizerConfig, TokenizerKind,
+    TemplatePiece, TokenizerConfig, WordPieceConfig,
 };
 use bertlet::format::{TensorData, write};
 use bertlet::tokenizer::VocabularyTables;
@@ -220,9 +220,12 @@ fn header(head: bool) -> Header {
             max_position_embeddings: POSITIONS,
             type_vocab_size: 2,
             vocab_size: WORDS.len(),
+            embedding_size: None,
+            pad_token_id: None,
+            num_hidden_groups: None,
+            relative_attention_bias: false,
         },
-        tokenizer: TokenizerConfig {
-            kind: TokenizerKind::WordPiece,
+        tokenizer: TokenizerConfig::WordPiece(WordPieceConfig {
             clean_text: true,
             handle_chinese_chars: true,
             strip_accents: true,
@@ -230,6 +233,7 @@ fn header(head: bool) -> Header {
             unk_token: "[UNK]".to_owned(),
             continuing_subword_prefix: "##".to_owned(),
             max_input_chars_per_word: 100,
+            trim_offsets: false,
             added_tokens: Vec::new(),
             single: vec![special(2, 0), first(), special(3, 0)],
             pair: vec![
@@ -239,7 +243,7 @@ fn header(head: bool) -> Header {
                 TemplatePiece::Second { type_id: 1 },
                 special(3, 1),
             ],
-        },
+        }),
         max_length: 10,
         embedding: EmbeddingConfig {
             pooling: vec![Pooling::Mean],
@@ -252,6 +256,7 @@ fn header(head: bool) -> Header {
         head: head.then(|| HeadConfig::SequenceClassification {
             labels: vec!["negative".to_owned(), "positive".to_owned()],
             problem_type: None,
+            pooler: Some(Activation::Tanh),
         }),
         tensors: Vec::new(),
     }

@@ -32,6 +32,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
     let HeadConfig::SequenceClassification {
         labels,
         problem_type,
+        ..
     } = head;
     let regression = *problem_type == Some(ProblemType::Regression);
     let options = engine::text_options(&args.text, None);

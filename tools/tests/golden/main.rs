@@ -1,6 +1,8 @@
 //! Converter and runtime together, on the tiny checkpoints that `tests/golden/README.md` describes.
 
+mod families;
 mod invariance;
 mod reference;
 mod report;
 mod support;
+mod weights;

@@ -1,7 +1,8 @@
-//! BERT's tensors: one table of names and shapes, and how they become [`Weights`].
+//! The tensors that a model needs, by BERT's names: one table of names and shapes, and how they become [`Weights`].
 
 use super::{
     config::{Architecture, ModelConfig, Positions},
+    families::Family,
     positions,
     tensors::TensorStore,
 };
@@ -10,8 +11,6 @@ use anyhow::{Context, Result, bail, ensure};
 use bertlet::format::header::{Config, HeadConfig};
 use std::collections::BTreeMap;
 
-/// Prefix of the encoder's tensors in checkpoints with a head; `BertModel` saves them without.
-const PREFIX: &str = "bert.";
 /// Checkpoints converted from TensorFlow call LayerNorm's weight and bias so.
 const OLD_NAMES: [(&str, &str); 2] = [
     ("LayerNorm.gamma", "LayerNorm.weight"),
@@ -23,6 +22,10 @@ const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_id
 const WORDS: &str = "embeddings.word_embeddings.weight";
 const POSITIONS: &str = "embeddings.position_embeddings.weight";
 const TYPES: &str = "embeddings.token_type_embeddings.weight";
+/// bertlet's name: from the embeddings' width to the encoder's.
+const PROJECTION: &str = "embeddings.projection";
+/// `[buckets, num_attention_heads]`.
+const DISTANCES: &str = "encoder.relative_attention_bias.weight";
 const POOLER: &str = "pooler.dense";
 const CLASSIFIER: &str = "classifier";
 
@@ -37,10 +40,16 @@ fn head_of(name: &str) -> Option<&'static str> {
         | "cls.predictions.decoder.weight"
         | "cls.predictions.decoder.bias" => "masked-language-model head",
         "cls.seq_relationship.weight" | "cls.seq_relationship.bias" => "next-sentence head",
+        "sentence_order.weight" | "sentence_order.bias" => "sentence-order head",
         "qa_outputs.weight" | "qa_outputs.bias" => "question-answering head",
         "pooler.dense.weight" | "pooler.dense.bias" => {
             "pooler (only a classification head uses it)"
         }
+        "replaced_token.dense.weight"
+        | "replaced_token.dense.bias"
+        | "replaced_token.prediction.weight"
+        | "replaced_token.prediction.bias" => "replaced-token head",
+        "own_pooler.weight" | "own_pooler.bias" => "pooler (this family's heads do not use it)",
         _ => return None,
     })
 }
@@ -61,25 +70,33 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
         hidden_size: hidden,
         intermediate_size: inner,
         vocab_size,
-        max_position_embeddings,
         type_vocab_size,
-        num_hidden_layers,
+        num_attention_heads,
         ..
     } = model.config;
+    let width = model.config.embedding_width();
     let mut shapes = BTreeMap::new();
-    let norm = |shapes: &mut BTreeMap<_, _>, name: String| {
-        shapes.insert(format!("{name}.weight"), vec![hidden]);
-        shapes.insert(format!("{name}.bias"), vec![hidden]);
+    let norm = |shapes: &mut BTreeMap<_, _>, name: String, width: usize| {
+        shapes.insert(format!("{name}.weight"), vec![width]);
+        shapes.insert(format!("{name}.bias"), vec![width]);
     };
     let linear = |shapes: &mut BTreeMap<_, _>, name: String, output: usize, input: usize| {
         shapes.insert(format!("{name}.weight"), vec![output, input]);
         shapes.insert(format!("{name}.bias"), vec![output]);
     };
-    shapes.insert(WORDS.into(), vec![vocab_size, hidden]);
-    shapes.insert(POSITIONS.into(), vec![max_position_embeddings, hidden]);
-    shapes.insert(TYPES.into(), vec![type_vocab_size, hidden]);
-    norm(&mut shapes, "embeddings.LayerNorm".into());
-    for layer in (0..num_hidden_layers).map(layer_name) {
+    shapes.insert(WORDS.into(), vec![vocab_size, width]);
+    shapes.insert(POSITIONS.into(), vec![model.stored_positions(), width]);
+    if model.family.keys.type_vocab_size.is_some() {
+        shapes.insert(TYPES.into(), vec![type_vocab_size, width]);
+    }
+    norm(&mut shapes, "embeddings.LayerNorm".into(), width);
+    if model.config.embedding_size.is_some() {
+        linear(&mut shapes, PROJECTION.into(), hidden, width);
+    }
+    if let Some(buckets) = model.relative_attention_buckets {
+        shapes.insert(DISTANCES.into(), vec![buckets, num_attention_heads]);
+    }
+    for layer in (0..model.config.stored_layers()).map(layer_name) {
         for part in ["query", "key", "value"] {
             linear(
                 &mut shapes,
@@ -94,7 +111,11 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
             hidden,
             hidden,
         );
-        norm(&mut shapes, format!("{layer}.attention.output.LayerNorm"));
+        norm(
+            &mut shapes,
+            format!("{layer}.attention.output.LayerNorm"),
+            hidden,
+        );
         linear(
             &mut shapes,
             format!("{layer}.intermediate.dense"),
@@ -102,7 +123,7 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
             hidden,
         );
         linear(&mut shapes, format!("{layer}.output.dense"), hidden, inner);
-        norm(&mut shapes, format!("{layer}.output.LayerNorm"));
+        norm(&mut shapes, format!("{layer}.output.LayerNorm"), hidden);
     }
     if let Architecture::SequenceClassification(HeadConfig::SequenceClassification {
         labels, ..
@@ -119,14 +140,12 @@ fn layer_name(index: usize) -> String {
 }
 
 /// The name that `BertModel` gives a tensor.
-fn canonical(name: &str) -> String {
-    let mut name = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
-    for (old, new) in OLD_NAMES {
-        if let Some(stem) = name.strip_suffix(old) {
-            name = format!("{stem}{new}");
-        }
-    }
-    name
+fn canonical(name: &str, family: &Family) -> String {
+    let renewed = OLD_NAMES.iter().find_map(|(old, new)| {
+        let stem = name.strip_suffix(old)?;
+        Some(format!("{stem}{new}"))
+    });
+    family.canonical(renewed.as_deref().unwrap_or(name))
 }
 
 impl Tensors {
@@ -135,16 +154,16 @@ impl Tensors {
     pub fn new(store: TensorStore, model: &ModelConfig) -> Result<Tensors> {
         // A layer takes 16 tensors; a hostile count must not make the table below large.
         ensure!(
-            model.config.num_hidden_layers <= store.names().count(),
+            model.config.stored_layers() <= store.names().count(),
             "config.json says {} layers, the weights hold {} tensors",
-            model.config.num_hidden_layers,
+            model.config.stored_layers(),
             store.names().count()
         );
         let expected = expected(model);
         let mut names = BTreeMap::new();
         let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
         for stored in store.names() {
-            let name = canonical(stored);
+            let name = canonical(stored, model.family);
             if BUFFERS.contains(&name.as_str()) {
                 continue;
             }
@@ -171,7 +190,8 @@ impl Tensors {
             let computed = name == POSITIONS && model.positions == Positions::Sinusoidal;
             ensure!(
                 computed || names.contains_key(name),
-                "tensor '{name}' of shape {shape:?} is missing in the weights"
+                "tensor '{}' of shape {shape:?} is missing in the weights",
+                model.family.native(name)
             );
         }
         let notices = left_out
@@ -221,7 +241,7 @@ impl Tensors {
     pub fn weights(&self, model: &ModelConfig, dense: Vec<Linear>) -> Result<Weights> {
         let config = &model.config;
         let hidden = config.hidden_size;
-        let layers = (0..config.num_hidden_layers)
+        let layers = (0..config.stored_layers())
             .map(|index| {
                 let layer = layer_name(index);
                 let part = |name: &str| format!("{layer}.{name}");
@@ -247,8 +267,20 @@ impl Tensors {
         Ok(Weights {
             config: config.clone(),
             word_embeddings: self.read(WORDS)?,
-            position_table: self.position_table(config)?,
+            position_table: self.position_table(model)?,
             embeddings_layer_norm: self.layer_norm("embeddings.LayerNorm")?,
+            embeddings_projection: config
+                .embedding_size
+                .map(|width| self.linear(&[PROJECTION.to_owned()], width))
+                .transpose()?,
+            relative_attention_bias: match model.relative_attention_buckets {
+                None => None,
+                Some(buckets) => Some(positions::by_distance(
+                    &self.read(DISTANCES)?,
+                    buckets,
+                    config,
+                )),
+            },
             layers,
             pooler: optional(POOLER)?,
             classifier: optional(CLASSIFIER)?,
@@ -256,18 +288,23 @@ impl Tensors {
         })
     }
 
-    /// `[type_vocab_size, max_position_embeddings, hidden_size]`: sums of a position vector and a type vector.
-    fn position_table(&self, config: &Config) -> Result<Vec<f32>> {
-        let hidden = config.hidden_size;
-        let positions = if self.names.contains_key(POSITIONS) {
+    /// `[type_vocab_size, position_rows, embedding_width]`: sums of a position vector and a type vector.
+    fn position_table(&self, model: &ModelConfig) -> Result<Vec<f32>> {
+        let config = &model.config;
+        let width = config.embedding_width();
+        let mut positions = if self.names.contains_key(POSITIONS) {
             self.read(POSITIONS)?
         } else {
-            positions::sinusoidal(config.max_position_embeddings, hidden)
+            positions::sinusoidal(model.stored_positions(), width)
         };
+        positions.drain(..model.unused_positions * width);
+        if model.family.keys.type_vocab_size.is_none() {
+            return Ok(positions);
+        }
         let types = self.read(TYPES)?;
         let mut table = Vec::with_capacity(config.type_vocab_size * positions.len());
-        for kind in types.chunks_exact(hidden) {
-            for position in positions.chunks_exact(hidden) {
+        for kind in types.chunks_exact(width) {
+            for position in positions.chunks_exact(width) {
                 table.extend(
                     position
                         .iter()
@@ -285,9 +322,9 @@ fn other_classifier(name: &str, model: &ModelConfig) -> Option<&'static str> {
     if !matches!(name, "classifier.weight" | "classifier.bias") {
         return None;
     }
-    match model.architecture_name.as_deref() {
-        Some("BertForTokenClassification") => Some("token-classification head"),
-        Some("BertForMultipleChoice") => Some("multiple-choice head"),
+    match model.task.as_deref() {
+        Some("ForTokenClassification") => Some("token-classification head"),
+        Some("ForMultipleChoice") => Some("multiple-choice head"),
         _ => None,
     }
 }
