@@ -222,28 +222,26 @@ impl LinearTensors {
             locator.tensor(&format!("{name}.{part}"), shape)
         }
         let panels = n.div_ceil(16);
-        let group = locator.file().header().quantization_group;
         Ok(match precision {
-            Precision::Int8 => LinearTensors::Int8 {
-                n,
-                k,
-                weight: part(
-                    locator,
-                    name,
-                    "weight",
-                    &[panels, k.div_ceil(64) * 16, 16, 4],
-                )?,
-                scale: part(locator, name, "scale", &[panels * 16])?,
-                column_sum: part(
-                    locator,
-                    name,
-                    "column_sum",
-                    &[k.div_ceil(group), panels * 16],
-                )?,
-                bias: part(locator, name, "bias", &[panels * 16])?,
-                input_scale: part(locator, name, "input_scale", &[k])?,
-                group,
-            },
+            Precision::Int8 => {
+                let group = locator.file().header().quantization_group;
+                let grouped = [k.div_ceil(group), panels * 16];
+                LinearTensors::Int8 {
+                    n,
+                    k,
+                    weight: part(
+                        locator,
+                        name,
+                        "weight",
+                        &[panels, k.div_ceil(64) * 16, 16, 4],
+                    )?,
+                    scale: part(locator, name, "scale", &grouped)?,
+                    column_sum: part(locator, name, "column_sum", &grouped)?,
+                    bias: part(locator, name, "bias", &[panels * 16])?,
+                    input_scale: part(locator, name, "input_scale", &[k])?,
+                    group,
+                }
+            }
             Precision::F16 => LinearTensors::F16 {
                 n,
                 k,

@@ -33,8 +33,8 @@
 //! | `embeddings.position_table` | f16 `[type_vocab_size, max_position_embeddings, hidden_size]`: position + segment | same |
 //! | `embeddings.LayerNorm.weight`, `.bias` | f32 `[hidden_size]` | same |
 //! | *linear*`.weight` | i8 panels `[N16, K64/4, 16, 4]` | f16 `[N, K]` |
-//! | *linear*`.scale` | f32 `[N16*16]`, one for each output channel | – |
-//! | *linear*`.column_sum` | i32 `[G, N16*16]`: sums of the channel's int8 weights over each of the G = K / `quantization_group` (rounded up) groups of inputs | – |
+//! | *linear*`.scale` | f32 `[G, N16*16]`: what a step of the channel's weights is worth in each of the G = K / `quantization_group` (rounded up) groups of inputs | – |
+//! | *linear*`.column_sum` | i32 `[G, N16*16]`: sums of the channel's int8 weights over each group | – |
 //! | *linear*`.bias` | f32 `[N16*16]` | f32 `[N]` |
 //! | *linear*`.input_scale` | f32 `[K]`: the input is multiplied by it before it is quantized | – |
 //! | `layer.{i}.attention.LayerNorm.*`, `layer.{i}.output.LayerNorm.*` | f32 `[hidden_size]` | same |

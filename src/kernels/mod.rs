@@ -152,8 +152,9 @@ impl Kernel {
         unsafe { (self.0.quantize_rows)(x, input_scale, out) }
     }
 
-    /// A linear layer: y = a·wᵀ + bias, `[rows, n]`, into `out` as `epilogue` says. For a row with range (low, scale_x),
-    /// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, bias)) with the exact acc = Σ u·w.
+    /// A linear layer: y = a·wᵀ + bias, `[rows, n]`, into `out` as `epilogue` says. Group by group along k, with the row's range
+    /// (low, scale_x) and the column's scale_w and column_sum in the group and the exact acc = Σ u·w over it,
+    /// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, y)), where y begins as the bias.
     ///
     /// Rows and columns may be computed apart ([`QuantizedView::row_range`], [`PackedLinear::columns`]); the result is
     /// the same.

@@ -72,16 +72,16 @@ impl<'a> Tile<'a> {
 pub struct PackedLinear<'a> {
     /// `[ceil(n/16), 16·ceil(k/64), 16, 4]`, zero where k or n is padded.
     panels: &'a [i8],
-    /// `[ceil(n/16)·16]`
+    /// `[groups, ceil(n/16)·16]`, groups `group_stride` apart: what a step of a column's weights in the group is worth.
     scale: &'a [f32],
-    /// `[groups, ceil(n/16)·16]`, groups `sum_stride` apart: Σ over the group's part of k of a column's weights.
+    /// `[groups, ceil(n/16)·16]`, groups `group_stride` apart: Σ over the group's part of k of a column's weights.
     column_sum: &'a [i32],
-    sum_stride: usize,
+    group_stride: usize,
     /// `[ceil(n/16)·16]`
     bias: &'a [f32],
     n: usize,
     k: usize,
-    /// Inputs that share a range in every row.
+    /// Inputs that share a range in every row, and a scale in every column.
     group: usize,
 }
 
@@ -149,19 +149,16 @@ impl<'a> PackedLinear<'a> {
             panels.len(),
             padded.saturating_mul(k.div_ceil(64) * 64),
         )?;
-        check("scale", scale.len(), padded)?;
         check("group", group.max(64) % 64, 0)?;
-        check(
-            "column_sum",
-            column_sum.len(),
-            padded.saturating_mul(groups(k, group)),
-        )?;
+        let grouped = padded.saturating_mul(groups(k, group));
+        check("scale", scale.len(), grouped)?;
+        check("column_sum", column_sum.len(), grouped)?;
         check("bias", bias.len(), padded)?;
         Ok(PackedLinear {
             panels,
             scale,
             column_sum,
-            sum_stride: padded,
+            group_stride: padded,
             bias,
             n,
             k,
@@ -179,7 +176,7 @@ impl<'a> PackedLinear<'a> {
         self.k
     }
 
-    /// Number of inputs that share a range in a row.
+    /// Number of inputs that share a range in a row, and a scale in a column.
     pub fn group(&self) -> usize {
         self.group
     }
@@ -196,7 +193,7 @@ impl<'a> PackedLinear<'a> {
         let k = self.k.div_ceil(64) * 64;
         PackedLinear {
             panels: &self.panels[padded.start * k..padded.end * k],
-            scale: &self.scale[padded.clone()],
+            scale: &self.scale[padded.start..],
             column_sum: &self.column_sum[padded.start..],
             bias: &self.bias[padded],
             n: columns.len(),
@@ -313,7 +310,6 @@ fn run<P: Product, E: Finish>(
         }; MAX_PANELS];
         for (panel, channels) in channels[..panels].iter_mut().enumerate() {
             let column = first_column + panel * LANES;
-            channels.scale = lanes.load(slice16(w.scale, column));
             channels.bias = lanes.load(slice16(w.bias, column));
         }
         for first_row in (0..rows).step_by(height) {
@@ -331,7 +327,8 @@ fn run<P: Product, E: Finish>(
                 };
                 product.multiply(&mut state, tile, &mut accumulators.0);
                 for (panel, channels) in channels[..panels].iter_mut().enumerate() {
-                    let column = group * w.sum_stride + first_column + panel * LANES;
+                    let column = group * w.group_stride + first_column + panel * LANES;
+                    channels.scale = lanes.load(slice16(w.scale, column));
                     let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, column)));
                     channels.sum = lanes.mul(channels.scale, sum);
                 }
@@ -361,6 +358,7 @@ fn run<P: Product, E: Finish>(
 /// What sixteen columns bring to their outputs.
 #[derive(Clone, Copy)]
 struct Channels<F> {
+    /// Of the group.
     scale: F,
     /// scale·column_sum of the group
     sum: F,

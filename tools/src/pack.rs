@@ -183,11 +183,12 @@ fn push_packed(name: &str, packed: &PackedLinear, out: &mut Vec<TensorData<'stat
     let shape = [panels, packed.in_features.div_ceil(64) * 16, 16, 4];
     let part = |part: &str| format!("{name}.{part}");
     let width = [panels * 16];
+    let grouped = [packed.in_features.div_ceil(GROUP), panels * 16];
     out.push(TensorData::new(part("weight"), &shape, &packed.weight));
-    out.push(TensorData::new(part("scale"), &width, &packed.scale));
+    out.push(TensorData::new(part("scale"), &grouped, &packed.scale));
     out.push(TensorData::new(
         part("column_sum"),
-        &[packed.in_features.div_ceil(GROUP), panels * 16],
+        &grouped,
         &packed.column_sum,
     ));
     out.push(TensorData::new(part("bias"), &width, &packed.bias));

@@ -30,9 +30,10 @@ fn define(a: &QuantizedRows, layer: &Layer) -> Vec<f32> {
                 let terms = u[inputs.clone()].iter().zip(&weights[inputs]);
                 let terms = terms.map(|(&u, &w)| i64::from(u) * i64::from(w));
                 let acc: i64 = terms.take(layer.group).sum();
-                let sum = layer.column_sum[index * layer.scale.len() + n] as f32;
-                let offset = range.low.mul_add(layer.scale[n] * sum, y);
-                y = (acc as f32).mul_add(range.scale * layer.scale[n], offset);
+                let sum = layer.column_sum[index * layer.bias.len() + n] as f32;
+                let scale = layer.scale[index * layer.bias.len() + n];
+                let offset = range.low.mul_add(scale * sum, y);
+                y = (acc as f32).mul_add(range.scale * scale, offset);
             }
             out.push(y);
         }

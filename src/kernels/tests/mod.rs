@@ -121,7 +121,7 @@ impl Layer {
         let weights: Vec<i8> = (0..n * k).map(|_| weight(random)).collect();
         let mut layer = Layer {
             panels: vec![0; panels * blocks * 1024],
-            scale: vec![0.0; panels * 16],
+            scale: vec![0.0; groups(k, group) * panels * 16],
             column_sum: vec![0; groups(k, group) * panels * 16],
             bias: vec![0.0; panels * 16],
             weights,
@@ -130,7 +130,9 @@ impl Layer {
             group,
         };
         for column in 0..n {
-            layer.scale[column] = 0.001 + random.unit().abs() * 0.01;
+            for scale in layer.scale.iter_mut().skip(column).step_by(panels * 16) {
+                *scale = 0.001 + random.unit().abs() * 0.01;
+            }
             layer.bias[column] = random.unit();
             for i in 0..k {
                 let weight = layer.weights[column * k + i];

@@ -21,8 +21,9 @@ pub const CALIBRATION_TEXT: &str = include_str!("calibration.txt");
 /// Part of the mean second moment that is added to every input's own: how little the calibration text is trusted.
 const DAMPING: f64 = 0.01;
 
-/// Neighbouring inputs that share a range when the runtime quantizes a token's activations. Smaller groups are more
-/// faithful and cost time; 128 brings the worst of 4,000 sentences of MiniLM from a cosine of .9977 to .9991.
+/// Neighbouring inputs that share a range when the runtime quantizes a token's activations, and a scale in each output
+/// channel's weights. Smaller groups are more faithful and cost time; 128 for the activations brings the worst of 4,000
+/// sentences of MiniLM from a cosine of .9977 to .9991, and for the weights the mean from .9997 to .9998.
 pub const GROUP: usize = 128;
 
 /// Matrix products of a layer.
@@ -118,7 +119,7 @@ fn encoder_of(weights: &Weights, done: Vec<PackedLinear>) -> QuantizedEncoder {
 
 /// Rounds each row of `width` values to 255 even steps around zero.
 pub fn quantize_rows(table: &[f32], width: usize) -> QuantizedRows {
-    let rounded = rounding::round_nearest(table, width);
+    let rounded = rounding::round_nearest(table, width, width);
     QuantizedRows {
         weight: rounded.steps,
         scale: rounded.scale,
@@ -160,14 +161,16 @@ pub fn quantize_linear(
         }
     }
     let input = as_quantized(input, &input_scale);
-    let rounded = rounding::round_compensated(&weight, &second_moments(&input, k), k, DAMPING);
-    for ((row, steps), scale) in weight
+    let moments = second_moments(&input, k);
+    let rounded = rounding::round_compensated(&weight, &moments, k, GROUP, DAMPING);
+    let groups = k.div_ceil(GROUP);
+    for ((row, steps), scales) in weight
         .chunks_exact_mut(k)
         .zip(rounded.steps.chunks_exact(k))
-        .zip(&rounded.scale)
+        .zip(rounded.scale.chunks_exact(groups))
     {
-        for (weight, &step) in row.iter_mut().zip(steps) {
-            *weight = f32::from(step) * scale;
+        for (input, (weight, &step)) in row.iter_mut().zip(steps).enumerate() {
+            *weight = f32::from(step) * scales[input / GROUP];
         }
     }
     let mut effective = Linear {

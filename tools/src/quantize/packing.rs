@@ -18,7 +18,7 @@ pub struct PackedLinear {
     pub out_features: usize,
     /// `[N16, K4, 16, 4]`: panels of 16 output channels; N padded to 16 and K to 64 with zeros.
     pub weight: Vec<i8>,
-    /// `[N16·16]`: value of one step of each output channel.
+    /// `[ceil(K / GROUP), N16·16]`: value of one step of each output channel's weights for a group of inputs.
     pub scale: Vec<f32>,
     /// `[ceil(K / GROUP), N16·16]`: sums of each output channel's int8 weights over a group of inputs.
     pub column_sum: Vec<i32>,
@@ -29,38 +29,38 @@ pub struct PackedLinear {
 }
 
 impl PackedLinear {
-    /// Packs row-major `steps` `[N, K]`.
+    /// Packs row-major `steps` `[N, K]` with scales `[N, ceil(K / GROUP)]`.
     ///
     /// # Panics
-    /// If `steps`, `scale` or `bias` does not have the length that `input_scale` (K) and `scale` (N) imply.
+    /// If `steps` or `scale` does not have the length that `input_scale` (K) and `bias` (N) imply.
     pub(super) fn pack(steps: &[i8], scale: &[f32], bias: &[f32], input_scale: Vec<f32>) -> Self {
-        let (n, k) = (scale.len(), input_scale.len());
+        let (n, k) = (bias.len(), input_scale.len());
+        let groups = k.div_ceil(INPUT_GROUP);
         assert_eq!(steps.len(), n * k, "steps");
-        assert_eq!(bias.len(), n, "bias");
+        assert_eq!(scale.len(), n * groups, "scales");
         let (channels, depth) = (n.next_multiple_of(PANEL), k.next_multiple_of(DEPTH));
         let mut weight = vec![0; channels * depth];
-        let mut column_sum = vec![0; k.div_ceil(INPUT_GROUP) * channels];
+        let mut column_sum = vec![0; groups * channels];
+        let mut padded_scale = vec![0.0; groups * channels];
         for (channel, row) in steps.chunks_exact(k).enumerate() {
             for (index, group) in row.chunks(INPUT_GROUP).enumerate() {
                 column_sum[index * channels + channel] =
                     group.iter().map(|&step| i32::from(step)).sum();
+                padded_scale[index * channels + channel] = scale[channel * groups + index];
             }
             for (input, &step) in row.iter().enumerate() {
                 weight[position(depth, channel, input)] = step;
             }
         }
-        let padded = |values: &[f32]| {
-            let mut values = values.to_vec();
-            values.resize(channels, 0.0);
-            values
-        };
+        let mut bias = bias.to_vec();
+        bias.resize(channels, 0.0);
         Self {
             in_features: k,
             out_features: n,
             weight,
-            scale: padded(scale),
+            scale: padded_scale,
             column_sum,
-            bias: padded(bias),
+            bias,
             input_scale,
         }
     }
@@ -93,19 +93,21 @@ fn position(depth: usize, channel: usize, input: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::PackedLinear;
+    use super::{INPUT_GROUP, PackedLinear};
 
     #[test]
     fn every_weight_is_found_again_and_the_padding_is_zero() {
-        for (n, k) in [(1, 1), (15, 63), (16, 64), (17, 65), (33, 130)] {
+        for (n, k) in [(1, 1), (15, 63), (16, 64), (17, 65), (33, 300)] {
             let steps: Vec<i8> = (0..n * k).map(|i| (i * 37 % 255) as i8).collect();
-            let packed = PackedLinear::pack(&steps, &vec![0.5; n], &vec![1.0; n], vec![1.0; k]);
+            let input_groups = k.div_ceil(INPUT_GROUP);
+            let scale: Vec<f32> = (0..n * input_groups).map(|i| i as f32 + 0.5).collect();
+            let packed = PackedLinear::pack(&steps, &scale, &vec![1.0; n], vec![1.0; k]);
             let [panels, groups, 16, 4] = packed.weight_shape() else {
                 panic!("{:?}", packed.weight_shape())
             };
             assert_eq!(packed.weight.len(), panels * groups * 64);
             for channel in 0..panels * 16 {
-                let mut sum = 0;
+                let mut sums = vec![0; input_groups];
                 for input in 0..groups * 4 {
                     let inside = channel < n && input < k;
                     let expected = if inside {
@@ -118,11 +120,16 @@ mod tests {
                         expected,
                         "{n}×{k} at ({channel}, {input})"
                     );
-                    sum += i32::from(expected);
+                    if inside {
+                        sums[input / INPUT_GROUP] += i32::from(expected);
+                    }
                 }
-                let sums = packed.column_sum.iter().skip(channel);
-                assert_eq!(sums.step_by(panels * 16).sum::<i32>(), sum);
-                assert_eq!(packed.scale[channel], if channel < n { 0.5 } else { 0.0 });
+                for (index, sum) in sums.into_iter().enumerate() {
+                    let at = index * panels * 16 + channel;
+                    assert_eq!(packed.column_sum[at], sum);
+                    let expected = scale.get(channel * input_groups + index);
+                    assert_eq!(packed.scale[at], *expected.unwrap_or(&0.0));
+                }
                 assert_eq!(packed.bias[channel], if channel < n { 1.0 } else { 0.0 });
             }
         }

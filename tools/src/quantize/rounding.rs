@@ -20,38 +20,35 @@ const CHANNELS: usize = 64;
 pub(super) struct Rounded {
     /// `[N, K]`, −127…127.
     pub steps: Vec<i8>,
-    /// `[N]`: value of a step; 0 for a channel of zeros.
+    /// `[N, G]`: value of a step in each group of inputs; 0 where all weights are zero.
     pub scale: Vec<f32>,
 }
 
-/// Rounds each row to the nearest steps of largest/127.
-pub(super) fn round_nearest(weight: &[f32], k: usize) -> Rounded {
-    let scale = scales(weight, k);
-    let mut steps = vec![0; weight.len()];
-    for ((steps, row), &scale) in steps
-        .chunks_exact_mut(k)
-        .zip(weight.chunks_exact(k))
+/// Rounds each group of `group` inputs (the last may be smaller) in each row of `k` to the nearest steps of its largest
+/// magnitude / 127.
+pub(super) fn round_nearest(weight: &[f32], k: usize, group: usize) -> Rounded {
+    let scale = scales(weight, k, group);
+    let parts = weight.chunks_exact(k).flat_map(|row| row.chunks(group));
+    let steps = parts
         .zip(&scale)
-    {
-        for (step, &weight) in steps.iter_mut().zip(row) {
-            *step = nearest(weight, scale);
-        }
-    }
+        .flat_map(|(part, &scale)| part.iter().map(move |&weight| nearest(weight, scale)))
+        .collect();
     Rounded { steps, scale }
 }
 
 /// Rounds `weight` `[N, K]` for inputs with second moments `moments` `[K, K]` (lower triangle), of which `damping` times
-/// the mean of the diagonal is added to the diagonal.
+/// the mean of the diagonal is added to the diagonal. Scales are those of [`round_nearest`].
 pub(super) fn round_compensated(
     weight: &[f32],
     moments: &[f64],
     k: usize,
+    group: usize,
     damping: f64,
 ) -> Rounded {
     let diagonal: Vec<f64> = (0..k).map(|j| moments[j * k + j]).collect();
     let mean = diagonal.iter().sum::<f64>() / k as f64;
     if mean <= 0.0 || !mean.is_finite() {
-        return round_nearest(weight, k);
+        return round_nearest(weight, k, group);
     }
     // The inputs that matter most are settled first, when there is most room left to make up for their errors.
     let mut order: Vec<usize> = (0..k).collect();
@@ -64,24 +61,40 @@ pub(super) fn round_compensated(
         factor[row * k + row] += damping * mean;
     }
     if !cholesky(&mut factor, k) {
-        return round_nearest(weight, k);
+        return round_nearest(weight, k, group);
     }
     let factor: Vec<f32> = factor.into_iter().map(|value| value as f32).collect();
-    let scale = scales(weight, k);
+    let scale = scales(weight, k, group);
+    let groups = k.div_ceil(group);
     let mut steps = vec![0; weight.len()];
     for_each_piece(&mut steps, CHANNELS * k, |index, piece| {
         let first = index * CHANNELS;
         let count = piece.len() / k;
         let rows = &weight[first * k..][..piece.len()];
-        round_channels(rows, &scale[first..first + count], &factor, &order, piece);
+        round_channels(
+            rows,
+            &scale[first * groups..][..count * groups],
+            group,
+            &factor,
+            &order,
+            piece,
+        );
     });
     Rounded { steps, scale }
 }
 
 /// Rounds some rows; `factor` is L, its rows and columns in `order`.
-fn round_channels(rows: &[f32], scale: &[f32], factor: &[f32], order: &[usize], steps: &mut [i8]) {
+fn round_channels(
+    rows: &[f32],
+    scale: &[f32],
+    group: usize,
+    factor: &[f32],
+    order: &[usize],
+    steps: &mut [i8],
+) {
     let k = order.len();
-    let count = scale.len();
+    let count = rows.len() / k;
+    let groups = k.div_ceil(group);
     // w − q of the settled inputs, in `order`.
     let mut error = vec![0.0f32; count * k];
     let mut carried = vec![0.0f32; count * BLOCK];
@@ -105,8 +118,9 @@ fn round_channels(rows: &[f32], scale: &[f32], factor: &[f32], order: &[usize], 
             for j in (start..end).rev() {
                 let row = &factor[j * k + start..][..j - start + 1];
                 let weight = rows[channel * k + order[j]];
-                let step = nearest(weight + carried[j - start] / row[j - start], scale[channel]);
-                let left = weight - f32::from(step) * scale[channel];
+                let scale = scale[channel * groups + order[j] / group];
+                let step = nearest(weight + carried[j - start] / row[j - start], scale);
+                let left = weight - f32::from(step) * scale;
                 steps[channel * k + order[j]] = step;
                 error[channel * k + j] = left;
                 for (carried, &factor) in carried[..j - start].iter_mut().zip(row) {
@@ -117,11 +131,13 @@ fn round_channels(rows: &[f32], scale: &[f32], factor: &[f32], order: &[usize], 
     }
 }
 
-/// Largest magnitude of each row over 127.
-fn scales(weight: &[f32], k: usize) -> Vec<f32> {
+/// Largest magnitude of each group in each row over 127: `[N, G]`.
+fn scales(weight: &[f32], k: usize, group: usize) -> Vec<f32> {
+    let largest = |part: &[f32]| part.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
     weight
         .chunks_exact(k)
-        .map(|row| row.iter().fold(0.0f32, |largest, x| largest.max(x.abs())) / LARGEST)
+        .flat_map(|row| row.chunks(group))
+        .map(|part| largest(part) / LARGEST)
         .collect()
 }
 
@@ -229,20 +245,23 @@ mod tests {
         (input, moments)
     }
 
-    /// Squared difference of the outputs of a matrix and of its rounded form.
-    fn output_error(input: &[f32], weight: &[f32], rounded: &Rounded, k: usize) -> f64 {
+    /// Squared difference of the outputs of a matrix `[n, k]` and of its rounded form.
+    fn output_error(
+        input: &[f32],
+        weight: &[f32],
+        rounded: &Rounded,
+        [k, group]: [usize; 2],
+    ) -> f64 {
+        let groups = k.div_ceil(group);
+        let scale = |i: usize| rounded.scale[i / k * groups + i % k / group];
+        let difference: Vec<f32> = (0..weight.len())
+            .map(|i| weight[i] - f32::from(rounded.steps[i]) * scale(i))
+            .collect();
         let mut error = 0.0;
         for row in input.chunks_exact(k) {
-            for (channel, weight) in weight.chunks_exact(k).enumerate() {
-                let steps = &rounded.steps[channel * k..][..k];
-                let scale = rounded.scale[channel];
-                let difference: f32 = row
-                    .iter()
-                    .zip(weight)
-                    .zip(steps)
-                    .map(|((x, w), &q)| x * (w - f32::from(q) * scale))
-                    .sum();
-                error += f64::from(difference * difference);
+            for difference in difference.chunks_exact(k) {
+                let product: f32 = row.iter().zip(difference).map(|(x, d)| x * d).sum();
+                error += f64::from(product * product);
             }
         }
         error
@@ -254,14 +273,15 @@ mod tests {
         let (input, moments) = correlated(600, k);
         let mut next = noise(3);
         let weight: Vec<f32> = (0..n * k).map(|_| next()).collect();
-        let plain = output_error(&input, &weight, &round_nearest(&weight, k), k);
-        let compensated = output_error(
-            &input,
-            &weight,
-            &round_compensated(&weight, &moments, k, 0.01),
-            k,
+        let error = |rounded, group| output_error(&input, &weight, &rounded, [k, group]);
+        let plain = error(round_nearest(&weight, k, k), k);
+        let errors =
+            [k, 60].map(|group| error(round_compensated(&weight, &moments, k, group, 0.01), group));
+        assert!(errors[0] < 0.4 * plain, "{errors:?} against {plain}");
+        assert!(
+            errors[1] < errors[0],
+            "smaller groups have finer steps: {errors:?}"
         );
-        assert!(compensated < 0.4 * plain, "{compensated} against {plain}");
     }
 
     #[test]
@@ -273,10 +293,12 @@ mod tests {
         for j in 0..k {
             moments[j * k + j] = 1.0 + j as f64;
         }
-        assert_eq!(
-            round_compensated(&weight, &moments, k, 0.01),
-            round_nearest(&weight, k)
-        );
+        for group in [k, 30] {
+            assert_eq!(
+                round_compensated(&weight, &moments, k, group, 0.01),
+                round_nearest(&weight, k, group)
+            );
+        }
     }
 
     #[test]
@@ -290,16 +312,16 @@ mod tests {
         let mut next = noise(5);
         let mut weight: Vec<f32> = (0..3 * k).map(|_| next()).collect();
         weight[k..2 * k].fill(0.0);
-        let rounded = round_compensated(&weight, &moments, k, 0.01);
+        let rounded = round_compensated(&weight, &moments, k, k, 0.01);
         assert_eq!(rounded.scale[1], 0.0);
         assert!(rounded.steps[k..2 * k].iter().all(|&step| step == 0));
-        let plain = round_nearest(&weight, k);
+        let plain = round_nearest(&weight, k, k);
         assert_eq!(
             rounded.steps[3], plain.steps[3],
             "an input that never occurs is rounded to the nearest"
         );
         assert_eq!(
-            round_compensated(&weight, &vec![0.0; k * k], k, 0.01),
+            round_compensated(&weight, &vec![0.0; k * k], k, k, 0.01),
             plain
         );
     }

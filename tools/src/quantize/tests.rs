@@ -102,7 +102,7 @@ impl Linears for Runtime<'_> {
                 .zip(&packed.input_scale)
                 .map(|(x, scale)| x * scale)
                 .collect();
-            let channels = packed.scale.len();
+            let channels = packed.bias.len();
             let groups: Vec<(f32, f32, Vec<i32>)> = row
                 .chunks(GROUP)
                 .map(|group| {
@@ -114,13 +114,13 @@ impl Linears for Runtime<'_> {
                 })
                 .collect();
             for channel in 0..packed.out_features {
-                let scale = packed.scale[channel];
                 let mut sum = packed.bias[channel];
                 for (index, (low, step, codes)) in groups.iter().enumerate() {
                     let first = index * GROUP;
                     let weight = |i: usize| i32::from(packed.step(channel, first + i));
                     let codes = codes.iter().enumerate();
                     let product: i32 = codes.map(|(i, code)| code * weight(i)).sum();
+                    let scale = packed.scale[index * channels + channel];
                     let column_sum = packed.column_sum[index * channels + channel];
                     sum += low * (scale * column_sum as f32) + product as f32 * (step * scale);
                 }
