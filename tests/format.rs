@@ -263,7 +263,7 @@ fn table_rules() {
 #[test]
 fn absurd_configurations_are_refused_by_field() {
     type Change = fn(&mut Header);
-    let changes: [(&str, Change); 16] = [
+    let changes: [(&str, Change); 22] = [
         ("hidden_size", |h| h.config.hidden_size = 0),
         ("hidden_size", |h| h.config.hidden_size = 1 << 31),
         ("num_hidden_layers", |h| {
@@ -284,6 +284,21 @@ fn absurd_configurations_are_refused_by_field() {
         ("max_length", |h| h.max_length = 17),
         ("model_type", |h| h.config.model_type = "gpt2".to_owned()),
         ("layer_norm_eps", |h| h.config.layer_norm_eps = -1.0),
+        ("embedding_size", |h| h.config.embedding_size = Some(0)),
+        ("embedding_size", |h| {
+            h.config.embedding_size = Some(1 << 20)
+        }),
+        ("pad_token_id", |h| h.config.pad_token_id = Some(10)),
+        ("num_hidden_groups", |h| {
+            h.config.num_hidden_groups = Some(0)
+        }),
+        ("num_hidden_groups", |h| {
+            h.config.num_hidden_groups = Some(2)
+        }),
+        ("num_hidden_groups", |h| {
+            h.config.num_hidden_layers = 3;
+            h.config.num_hidden_groups = Some(2);
+        }),
         ("embedding.pooling", |h| h.embedding.pooling.clear()),
         ("embedding.default_prompt_name", |h| {
             h.embedding.default_prompt_name = Some("query".to_owned());

@@ -4,7 +4,7 @@
 //! it change it. Normalizer, pre-tokenizer, added tokens and the trimming of offsets are obeyed as `tokenizers` obeys
 //! them; its truncation and padding are not looked at, and its template is the header's.
 
-use super::Tokens;
+use super::{Tokens, charsmap};
 use crate::format::header::AddedToken;
 use crate::{Error, Result};
 use tokenizers::{Model as _, ModelWrapper, Tokenizer};
@@ -41,13 +41,17 @@ impl JsonTokenizer {
         tokenizer
             .with_truncation(None)
             .map_err(|error| refused(error.to_string()))?;
+        let normalizer = serde_json::to_value(tokenizer.get_normalizer());
+        charsmap::check(&normalizer.map_err(|error| refused(error.to_string()))?)
+            .map_err(refused)?;
         let unk_id = unk_id(&tokenizer, model)?;
+        let known = tokenizer.get_added_tokens_decoder();
         for token in added {
-            let found = tokenizer.token_to_id(&token.content);
-            if found != Some(token.id) {
+            let found = known.get(&token.id).map(|known| known.content.as_str());
+            if found != Some(&token.content) {
                 return Err(refused(format!(
-                    "the added token {:?} has id {found:?}, the header says {}",
-                    token.content, token.id
+                    "the added token with id {} is {found:?}, the header says {:?}",
+                    token.id, token.content
                 )));
             }
         }

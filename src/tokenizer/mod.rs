@@ -7,6 +7,7 @@
 
 mod added;
 mod builder;
+mod charsmap;
 mod json;
 mod normalize;
 mod rules;

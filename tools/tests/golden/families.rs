@@ -170,9 +170,21 @@ fn f16_models_compute_what_transformers_computes() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// Largest differences of int8 models, behind the embeddings, each layer, and of the logits: measured, plus a half.
-/// Random weights quantize far worse than trained ones.
-const INT8_TOLERANCES: [(&str, &[f32]); 0] = [];
+/// Largest differences of int8 models, behind the embeddings, each layer, and of the logits: the larger of
+/// two measurements with different calibration texts, plus a half. Random weights quantize far worse than trained ones.
+const INT8_TOLERANCES: [(&str, &[f32]); 8] = [
+    ("families/roberta", &[0.0033, 0.0326, 0.0845, 0.325]),
+    ("families/distilbert", &[0.0028, 0.0237, 0.134]),
+    ("families/xlm-roberta", &[0.00631, 0.0227, 0.326, 0.249]),
+    ("families/camembert", &[0.00342, 0.0822, 0.125]),
+    ("families/electra", &[0.00222, 0.0214, 0.269, 0.104]),
+    ("families/electra-generator", &[0.00131, 0.0112, 0.0538]),
+    (
+        "families/albert",
+        &[0.0017, 0.0971, 0.305, 0.252, 0.287, 0.0872],
+    ),
+    ("families/mpnet", &[0.00249, 0.0311, 0.131]),
+];
 
 #[test]
 fn int8_models_stay_near_transformers() {
@@ -300,5 +312,163 @@ fn a_family_is_the_same_in_both_precisions_as_to_its_header() {
         assert_eq!(f16.header().tokenizer, int8.header().tokenizer, "{name}");
         f16.verify().unwrap();
         int8.verify().unwrap();
+        // Shared layers are there once.
+        let stored = config.num_hidden_groups.unwrap_or(config.num_hidden_layers);
+        for model in [f16, int8] {
+            let has = |layer: usize| {
+                let name = format!("layer.{layer}.output.bias");
+                model
+                    .header()
+                    .tensors
+                    .iter()
+                    .any(|tensor| tensor.name == name)
+            };
+            assert!(has(stored - 1) && !has(stored), "{name}");
+        }
     }
+    let albert = open("families/albert", "family-headers", "f16");
+    let config = &albert.header().config;
+    assert_eq!(
+        (config.num_hidden_layers, config.num_hidden_groups),
+        (4, Some(2))
+    );
+}
+
+/// What the converter says of a golden checkpoint with one setting changed.
+fn refusal(name: &str, key: &str, value: serde_json::Value) -> String {
+    let checkpoint = Checkpoint::copy(name, "family-refusals").set("config.json", key, value);
+    match bertlet_tools::checkpoint::open(checkpoint.folder()) {
+        Ok(_) => panic!("{name}, {key}: was not refused"),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+#[test]
+fn settings_that_are_not_understood_are_refused() {
+    for (name, key, value, part) in [
+        (
+            "families/albert",
+            "inner_group_num",
+            json!(2),
+            "'inner_group_num': 2 layers in a group",
+        ),
+        (
+            "families/albert",
+            "num_hidden_groups",
+            json!(3),
+            "3 groups do not divide 4 layers",
+        ),
+        (
+            "families/albert",
+            "embedding_size",
+            json!(21),
+            "tensor 'albert.embeddings",
+        ),
+        (
+            "families/roberta",
+            "max_position_embeddings",
+            json!(2),
+            "leave none behind the padding's",
+        ),
+        (
+            "families/roberta",
+            "position_embedding_type",
+            json!("relative_key"),
+            "'relative_key' is not known",
+        ),
+        (
+            "families/roberta",
+            "is_decoder",
+            json!(true),
+            "only encoders",
+        ),
+        (
+            "families/mpnet",
+            "relative_attention_num_buckets",
+            json!(64),
+            "64 is not supported",
+        ),
+        (
+            "families/distilbert",
+            "activation",
+            json!("gelu_10"),
+            "'gelu_10' is not known",
+        ),
+        (
+            "families/distilbert",
+            "n_layers",
+            json!(2),
+            "tensor 'transformer.layer.1.sa_layer_norm.bias' of shape [312] is missing",
+        ),
+        (
+            "families/distilbert",
+            "model_type",
+            json!("bert"),
+            "'DistilBertForSequenceClassification' is not supported",
+        ),
+        (
+            "families/electra",
+            "architectures",
+            json!(["ElectraForCausalLM"]),
+            "'ElectraForCausalLM' is not supported",
+        ),
+        (
+            "families/electra",
+            "model_type",
+            json!("deberta"),
+            "'deberta' is not supported",
+        ),
+    ] {
+        let message = refusal(name, key, value);
+        assert!(
+            message.contains(part),
+            "{name}: {part:?} is not in {message:?}"
+        );
+    }
+}
+
+#[test]
+fn tokenizers_without_their_file_or_of_another_class_are_refused() {
+    for name in [
+        "families/roberta",
+        "families/xlm-roberta",
+        "families/albert",
+        "families/mpnet",
+    ] {
+        let checkpoint = Checkpoint::copy(name, "family-no-tokenizer").without("tokenizer.json");
+        let error = bertlet_tools::checkpoint::open(checkpoint.folder()).unwrap_err();
+        let message = format!("{error:#}");
+        assert!(
+            message.contains("tokenizer.json: not found; save it"),
+            "{name}: {message}"
+        );
+    }
+    let checkpoint = Checkpoint::copy("families/roberta", "family-class").set(
+        "tokenizer_config.json",
+        "tokenizer_class",
+        json!("BartTokenizer"),
+    );
+    let error = bertlet_tools::checkpoint::open(checkpoint.folder()).unwrap_err();
+    assert!(format!("{error:#}").contains("'BartTokenizer' is not supported"));
+}
+
+#[test]
+fn settings_beside_tokenizer_json_win_over_it() {
+    let checkpoint = Checkpoint::copy("families/roberta", "family-prefix-space").set(
+        "tokenizer_config.json",
+        "add_prefix_space",
+        json!(true),
+    );
+    let opened = bertlet_tools::checkpoint::open(checkpoint.folder()).unwrap();
+    let notices = opened.notices.join("\n");
+    assert!(notices.contains("add_prefix_space true"), "{notices}");
+    let with = Model::open(checkpoint.convert("f16")).unwrap();
+    let without = open("families/roberta", "family-prefix-space-off", "f16");
+    let ids = |model: &Model, text: &str| {
+        let mut tokens = Tokens::ids_only();
+        model.tokenizer().tokenize(text, &mut tokens);
+        tokens.ids
+    };
+    assert_eq!(ids(&with, "the cat"), ids(&without, " the cat"));
+    assert_ne!(ids(&without, "the cat"), ids(&without, " the cat"));
 }

@@ -1,7 +1,7 @@
 //! Same model, same text, same bytes: an int8 model's results do not depend on the kernel, the number of threads, or
 //! what else is in the batch and in which order.
 
-use crate::support::{Checkpoint, Golden, Input, MODELS};
+use crate::support::{Checkpoint, FAMILIES, Golden, Input, MODELS};
 use bertlet::kernels::Kernel;
 use bertlet::{
     Batch, Classifier, ClassifierOptions, Embedder, EmbedderOptions, EmbeddingOptions, Encoder,
@@ -65,7 +65,7 @@ fn alone(model: &Model, inputs: &[Input]) -> Vec<Vec<u32>> {
 
 #[test]
 fn kernels_agree_to_the_bit() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(FAMILIES) {
         let (model, inputs) = model(name, "kernels");
         let inputs: Vec<&Input> = inputs.iter().collect();
         let oracle = Kernel::by_name("generic").unwrap();
@@ -79,7 +79,7 @@ fn kernels_agree_to_the_bit() {
 
 #[test]
 fn the_batch_does_not_matter() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(FAMILIES) {
         let (model, inputs) = model(name, "batches");
         for kernel in Kernel::available() {
             let model = model.with_kernel(kernel);
@@ -108,7 +108,7 @@ fn the_batch_does_not_matter() {
 
 #[test]
 fn threads_and_batch_sizes_do_not_matter() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(FAMILIES) {
         let (model, inputs) = model(name, "threads");
         // Enough texts for several batches on each thread.
         let texts: Vec<Text<'_>> = (0..97)

@@ -126,9 +126,10 @@ impl Settings {
 
     /// Lets the settings of RoBERTa's tokenizer class win over `tokenizer.json`, as transformers does, and says so.
     pub fn override_prefix_space(&self, file: &mut Value, notices: &mut Vec<String>) -> Result<()> {
+        // Where no class is named, transformers takes the model's.
         let is_roberta = self
             .class()?
-            .is_some_and(|name| is_one_of(name, &ROBERTA_CLASSES));
+            .is_none_or(|name| is_one_of(name, &ROBERTA_CLASSES));
         let Some(wanted) = self
             .config
             .boolean("add_prefix_space")?
