@@ -404,7 +404,7 @@ fn settings_that_are_not_understood_are_refused() {
             "families/distilbert",
             "model_type",
             json!("bert"),
-            "'DistilBertForSequenceClassification' is not supported",
+            "'hidden_size': is missing",
         ),
         (
             "families/electra",
