@@ -27,7 +27,7 @@ fn kernel(name: &str) -> Kernel {
 }
 
 /// Inputs that share a range, as in a converted model.
-const GROUP: usize = 128;
+const GROUP: usize = 192;
 
 /// A layer's parts; the weights begin on a cache line, as they do in a model file.
 struct Layer {
@@ -46,7 +46,7 @@ impl Layer {
         Layer {
             panels,
             offset,
-            scale: vec![0.001; n],
+            scale: vec![0.001; n * k.div_ceil(GROUP)],
             column_sum: vec![77; n * k.div_ceil(GROUP)],
             n,
             k,
@@ -59,7 +59,7 @@ impl Layer {
             panels,
             &self.scale,
             &self.column_sum,
-            &self.scale,
+            &self.scale[..self.n],
             [self.n, self.k],
             GROUP,
         )

@@ -13,12 +13,16 @@ pub mod vector;
 
 pub use encoder::Sequences;
 pub use error::{Error, Result};
-pub use heads::cosine;
+pub use heads::{Aggregation, Function, cosine};
 pub use pipeline::{
-    Batch, Classification, Classifier, ClassifierOptions, DEFAULT_BATCH_TOKENS, Embedder,
-    EmbedderOptions, EmbeddingOptions, Embeddings, EncodedText, Encoder, LongText, Model, Text,
-    TextEncoder, TextOptions,
+    Answer, Answerer, AnswererOptions, Attention, AttentionViewer, Batch, Candidates,
+    Classification, Classifier, ClassifierOptions, Combine, DEFAULT_BATCH_TOKENS, Embedder,
+    EmbedderOptions, EmbeddingOptions, Embeddings, EncodedText, Encoder, EntailmentClassifier,
+    EntailmentOptions, Entity, FeatureExtractor, Fill, Filler, FillerOptions, Label, LabelOptions,
+    LabelVectors, Layers, Likelihood, LineScorer, Long, LongText, Model, PairScorer, Question,
+    RunOptions, Tagger, TaggerOptions, Task, Text, TextEncoder, TextOptions, TokenFeature,
 };
+pub(crate) use pipeline::{TaskLane, entailment};
 
 /// The README's example runs as a doc test.
 #[cfg(all(doctest, feature = "default-model"))]

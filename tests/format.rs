@@ -384,6 +384,25 @@ fn verify_finds_what_a_load_does_not_read() {
 }
 
 #[test]
+fn a_scale_that_is_no_number_is_refused() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut bytes = Vec::new();
+        let tensors = [
+            TensorData::new("a", &[1], &[1.0f32]),
+            TensorData::new("linear.scale", &[3], &[1.0, 2.0, value]),
+        ];
+        write(header(), &tensors, &mut bytes).unwrap();
+        assert_eq!(
+            refusal("scale", &bytes),
+            FormatError::NotFinite {
+                name: "linear.scale".to_owned(),
+                index: 2
+            }
+        );
+    }
+}
+
+#[test]
 fn what_is_no_file_is_refused() {
     let missing = std::env::temp_dir().join("bertlet-no-such-file.bertlet");
     let message = ModelFile::open(&missing).unwrap_err().to_string();

@@ -2,6 +2,7 @@
 
 use super::{
     args::{LongChoice, ModelArgs, PoolingChoice, TextArgs, VectorArgs},
+    bundle,
     exit::Failure,
     input::{Record, Texts},
     output::{Format, vectors::Note},
@@ -17,9 +18,10 @@ use std::path::{Path, PathBuf};
 /// Opens the model that the options, the environment or the program itself give.
 pub fn open(args: &ModelArgs) -> Result<Model, Failure> {
     let variable = || std::env::var_os("BERTLET_MODEL").filter(|value| !value.is_empty());
-    match &args.model {
-        Some(path) => open_file(path),
-        None => match variable() {
+    match (&args.model, bundle::own()) {
+        (Some(path), _) => open_file(path),
+        (None, Some(own)) => Ok(own.clone()),
+        (None, None) => match variable() {
             Some(path) => Model::open(PathBuf::from(path))
                 .context("the model of $BERTLET_MODEL")
                 .map_err(Failure::model),

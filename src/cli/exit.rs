@@ -1,10 +1,11 @@
 //! How a run ends: exit codes and what goes to stderr.
 
+use super::output::sink::OutputFailed;
 use std::{fmt, io::Write};
 
 /// Everything asked for was done. A reader that closes the pipe early counts as done.
 pub const OK: u8 = 0;
-/// The run stopped: a bad record under `--on-error stop`, input or output that failed.
+/// The run stopped: a bad record under `--on-error stop`, or input that cannot be read.
 pub const FAILED: u8 = 1;
 /// The command line itself is wrong (clap's own code).
 pub const USAGE: u8 = 2;
@@ -12,15 +13,21 @@ pub const USAGE: u8 = 2;
 pub const SOME_RECORDS_FAILED: u8 = 3;
 /// The model cannot be used: missing, damaged, or without what the command needs.
 pub const MODEL: u8 = 4;
+/// The output cannot be written: a full disk, no permission. (A closed pipe is [`OK`].)
+pub const OUTPUT: u8 = 5;
+/// Plus the signal's number, as shells count: the run was interrupted and ended between two records.
+pub const SIGNAL: u8 = 128;
 
 /// The table that `--help` shows.
 pub const HELP: &str = "\
 Exit codes:
   0  done (also when the reader of the output closes the pipe early)
-  1  stopped: a bad record under --on-error stop, unreadable input, output that cannot be written
+  1  stopped: a bad record under --on-error stop, or input that cannot be read
   2  the command line is wrong
   3  finished, but some records were bad (--on-error skip or record)
-  4  the model cannot be used: missing, damaged, or without what the command needs";
+  4  the model cannot be used: missing, damaged, changed during the run, or without what the command needs
+  5  the output cannot be written: the disk is full, no permission
+  130, 143  interrupted by SIGINT or SIGTERM; the output ends between two records (see --resume)";
 
 /// An error with the exit code that it leads to.
 #[derive(Debug)]
@@ -40,6 +47,14 @@ impl Failure {
         }
     }
 
+    /// What a task says when it cannot be set up: of the model, or of the options.
+    pub fn task(error: crate::Error) -> Self {
+        match error {
+            crate::Error::Input(_) => Failure::usage(error),
+            error => Failure::model(error),
+        }
+    }
+
     /// The model cannot do what is asked.
     pub fn model(error: impl Into<anyhow::Error>) -> Self {
         Failure {
@@ -51,15 +66,51 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Failure {
-            code: FAILED,
-            error,
-        }
+        let code = match error.is::<OutputFailed>() {
+            true => OUTPUT,
+            false => FAILED,
+        };
+        Failure { code, error }
     }
 }
+
+/// Longest message in characters: some quote the input.
+const LONGEST: usize = 2000;
 
 /// Writes one line to stderr. Unlike `eprintln!` it does not panic when nobody holds the other end.
 pub fn message(text: impl fmt::Display) {
     // A message that cannot be shown has nowhere else to go.
-    let _ = writeln!(std::io::stderr().lock(), "bertlet: {text}");
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "bertlet: {}",
+        harmless(&text.to_string())
+    );
+}
+
+/// The text as one line that no terminal takes for commands, since parts of it may come from files that others wrote.
+fn harmless(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for (count, character) in text.chars().enumerate() {
+        if count == LONGEST {
+            line += " …";
+            break;
+        }
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_harmless() {
+        assert_eq!(harmless("a\x1b[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
+        assert_eq!(harmless(&"é".repeat(3000)).chars().count(), LONGEST + 2);
+    }
 }

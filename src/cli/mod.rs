@@ -1,23 +1,30 @@
 //! The `bertlet` command line: options in, records through the library, results out.
 
 mod args;
+mod bundle;
 mod commands;
 mod engine;
 mod exit;
 mod input;
 mod output;
 mod progress;
+mod signals;
 mod stream;
 mod threads;
 
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use exit::{Failure, message};
 use std::process::ExitCode;
 
 /// Runs the program with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    crate::format::exit_on_fault(exit::MODEL);
+    if let Err(failure) = bundle::look_for_own() {
+        return end(failure);
+    }
+    let names = |name: &str| Cli::command().find_subcommand(name).is_some();
+    let cli = match Cli::try_parse_from(bundle::arguments(names)) {
         Ok(cli) => cli,
         Err(error) => {
             // Also how --help and --version come out; a closed pipe must not make them panic.
@@ -27,19 +34,35 @@ pub fn main() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Classify(args) => commands::classify(args),
+        Command::Tag(args) => commands::tag(args),
+        Command::Answer(args) => commands::answer(args),
+        Command::Fill(args) => commands::fill(args),
+        Command::Rerank(args) => commands::rerank(args),
+        Command::Next(args) => commands::next(args),
+        Command::Choose(args) => commands::choose(args),
         Command::Embed(args) => commands::embed(args),
+        Command::Attention(args) => commands::attention(args),
         Command::Similarity(args) => commands::similarity(args),
         Command::Tokenize(args) => commands::tokenize(args),
         Command::Info(args) => commands::info(args),
         Command::Verify(args) => commands::verify(args),
+        Command::Bundle(args) => commands::bundle(args),
     };
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(Failure { code, error }) => {
-            message(format_args!("{}", chain(&error)));
-            ExitCode::from(code)
-        }
+        Err(failure) => end(failure),
     }
+}
+
+/// Says why, and with which code.
+fn end(failure: Failure) -> ExitCode {
+    message(format_args!("{}", chain(&failure.error)));
+    ExitCode::from(failure.code)
+}
+
+/// The definition of the command line, for the tools that make completions and manual pages of it.
+pub fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// The error and its causes, without those that their parent's text already ends with.

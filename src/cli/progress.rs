@@ -1,8 +1,8 @@
-//! `--progress`: one line on stderr that is written again and again.
+//! `--progress`: one line on stderr that is written again and again; a line now and then where stderr is no terminal.
 
 use super::{input::ByteCounter, output::Totals};
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,8 @@ pub struct Progress {
     counter: ByteCounter,
     /// Bytes of the whole input, if all of it is files.
     total: Option<u64>,
+    /// Whether the line can be written over.
+    terminal: bool,
 }
 
 impl Progress {
@@ -23,20 +25,23 @@ impl Progress {
             shown: None,
             counter,
             total,
+            terminal: std::io::stderr().is_terminal(),
         }
     }
 
-    /// How often the line changes.
+    /// How often the line changes, or another one comes.
     pub fn interval(&self) -> Duration {
-        Duration::from_millis(250)
+        match self.terminal {
+            true => Duration::from_millis(250),
+            false => Duration::from_secs(10),
+        }
     }
 
     /// Shows the line, if it is time.
     pub fn show(&mut self, totals: &Totals) {
-        if self
-            .shown
-            .is_some_and(|shown| shown.elapsed() < self.interval())
-        {
+        // Into a file goes no line before the first interval is over.
+        let last = self.shown.or((!self.terminal).then_some(self.start));
+        if last.is_some_and(|last| last.elapsed() < self.interval()) {
             return;
         }
         self.shown = Some(Instant::now());
@@ -46,12 +51,15 @@ impl Progress {
             self.total.map(|total| (self.counter.get(), total)),
         );
         // Not worth an error: the data go elsewhere.
-        let _ = write!(std::io::stderr().lock(), "\r\x1b[K{line}");
+        let _ = match self.terminal {
+            true => write!(std::io::stderr().lock(), "\r\x1b[K{line}"),
+            false => writeln!(std::io::stderr().lock(), "bertlet: {line}"),
+        };
     }
 
     /// Removes the line, before something else is written.
     pub fn clear(&mut self) {
-        if self.shown.take().is_some() {
+        if self.terminal && self.shown.take().is_some() {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
     }

@@ -1,10 +1,12 @@
 //! The bidirectional encoder: packed tokens to hidden states. Knows neither text nor output.
 //!
-//! Every step works on all tokens of a batch but attention, which works on one sequence at a time; no step of an int8
-//! model mixes rows of different sequences, so that a sequence's result does not depend on its neighbours.
+//! A layer works on blocks of neighbouring sequences, and attention on one sequence at a time; no step of an int8 model
+//! mixes rows of different sequences, so that a sequence's result does not depend on its neighbours.
 
 mod attention;
+mod attention_weights;
 mod biased_attention;
+mod decoder;
 mod embeddings;
 mod linear;
 mod sequences;
@@ -19,11 +21,17 @@ use crate::format::{self, ModelFile};
 use crate::kernels::{Activation, Epilogue, Kernel, MatrixMut};
 use attention::AttentionScratch;
 use linear::LinearScratch;
+use std::ops::Range;
 use tensors::{LayerNormTensors, LayerTensors};
 
 /// Tokens that pass through a whole feed-forward together: their inner states, the widest of all, then stay in the
 /// second-level cache (64 × 1,536 f32 are 384 KiB).
 const FEED_FORWARD_ROWS: usize = 64;
+
+/// Tokens of neighbouring sequences that pass through attention together, unless one sequence alone has more: their
+/// queries, keys and values then stay in the second-level cache (72 × 1,152 f32 are 324 KiB), and so do the layer's
+/// weights while block after block passes.
+const ATTENTION_ROWS: usize = 72;
 
 /// Working memory of a forward pass; grows to the largest batch and is then reused.
 #[derive(Debug, Default)]
@@ -32,9 +40,9 @@ pub(crate) struct Scratch {
     embeddings: Vec<f32>,
     /// `[tokens, hidden_size]`
     hidden: Vec<f32>,
-    /// `[tokens, 3·hidden_size]`
+    /// `[tokens of a block, 3·hidden_size]`
     query_key_value: Vec<f32>,
-    /// `[tokens, hidden_size]`
+    /// `[tokens of a block, hidden_size]`
     context: Vec<f32>,
     /// `[FEED_FORWARD_ROWS, intermediate_size]`
     inner: Vec<f32>,
@@ -64,8 +72,10 @@ impl Forward<'_> {
         let config = &self.file.header().config;
         let (tokens, hidden_size) = (sequences.tokens(), config.hidden_size);
         resize(&mut scratch.hidden, tokens * hidden_size);
-        resize(&mut scratch.query_key_value, tokens * 3 * hidden_size);
-        resize(&mut scratch.context, tokens * hidden_size);
+        let blocks = sequences.blocks(ATTENTION_ROWS);
+        let block_rows = blocks.map(|block| block.tokens()).max().unwrap_or(0);
+        resize(&mut scratch.query_key_value, block_rows * 3 * hidden_size);
+        resize(&mut scratch.context, block_rows * hidden_size);
         let inner_rows = tokens.min(FEED_FORWARD_ROWS);
         resize(&mut scratch.inner, inner_rows * config.intermediate_size);
 
@@ -77,8 +87,13 @@ impl Forward<'_> {
         );
         observe(0, &scratch.hidden[..tokens * hidden_size]);
         for (index, layer) in self.tensors.layers(config).enumerate() {
-            self.attention(layer, sequences, config, scratch);
-            self.feed_forward(layer, tokens, config, scratch);
+            let mut first = 0;
+            for block in sequences.blocks(ATTENTION_ROWS) {
+                let rows = first..first + block.tokens();
+                first = rows.end;
+                self.attention(layer, block, rows.clone(), config, scratch);
+                self.feed_forward(layer, rows, config, scratch);
+            }
             observe(index + 1, &scratch.hidden[..tokens * hidden_size]);
         }
         &scratch.hidden[..tokens * hidden_size]
@@ -89,11 +104,12 @@ impl Forward<'_> {
         &self,
         layer: &LayerTensors,
         sequences: SequencesView<'_>,
+        rows: Range<usize>,
         config: &Config,
         scratch: &mut Scratch,
     ) {
-        let (tokens, hidden_size) = (sequences.tokens(), config.hidden_size);
-        let hidden = &mut scratch.hidden[..tokens * hidden_size];
+        let (tokens, hidden_size) = (rows.len(), config.hidden_size);
+        let hidden = &mut scratch.hidden[rows.start * hidden_size..rows.end * hidden_size];
         layer.query_key_value.resolve(self.file).forward(
             self.kernel,
             hidden,
@@ -123,16 +139,19 @@ impl Forward<'_> {
     fn feed_forward(
         &self,
         layer: &LayerTensors,
-        tokens: usize,
+        rows: Range<usize>,
         config: &Config,
         scratch: &mut Scratch,
     ) {
         let intermediate = layer.intermediate.resolve(self.file);
         let output = layer.output.resolve(self.file);
-        let hidden = &mut scratch.hidden[..tokens * config.hidden_size];
+        let width = config.hidden_size;
+        let hidden = &mut scratch.hidden[rows.start * width..rows.end * width];
         let activation = activation(config.hidden_act);
-        for block in hidden.chunks_mut(FEED_FORWARD_ROWS * config.hidden_size) {
-            let rows = block.len() / config.hidden_size;
+        // Of equal height rather than full ones and a low rest.
+        let height = rows.len().div_ceil(rows.len().div_ceil(FEED_FORWARD_ROWS));
+        for block in hidden.chunks_mut(height * width) {
+            let rows = block.len() / width;
             let inner = &mut scratch.inner[..rows * config.intermediate_size];
             let epilogue = Epilogue::Store(activation);
             intermediate.forward(self.kernel, block, epilogue, &mut scratch.linear, inner);

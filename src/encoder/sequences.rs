@@ -52,6 +52,14 @@ impl Sequences {
         });
     }
 
+    /// Keeps the first `count` sequences.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.ends.truncate(count);
+        let tokens = self.range_start(self.ends.len());
+        self.ids.truncate(tokens);
+        self.type_ids.truncate(tokens);
+    }
+
     /// The tokens of sequence `index` as a range of all tokens.
     pub fn range(&self, index: usize) -> Range<usize> {
         self.range_start(index)..self.ends[index]
@@ -117,7 +125,33 @@ pub(crate) struct SequencesView<'a> {
     start: usize,
 }
 
-impl SequencesView<'_> {
+impl<'a> SequencesView<'a> {
+    /// Runs of neighbouring sequences with at most `tokens` tokens each, or one longer sequence.
+    pub(super) fn blocks(self, tokens: usize) -> impl Iterator<Item = SequencesView<'a>> {
+        let mut rest = self;
+        std::iter::from_fn(move || {
+            let (_, others) = rest.ends.split_first()?;
+            let count = 1 + others.partition_point(|end| end - rest.start <= tokens);
+            let end = rest.ends[count - 1] - rest.start;
+            let (ids, later_ids) = rest.ids.split_at(end);
+            let (type_ids, later_type_ids) = rest.type_ids.split_at(end);
+            let (ends, later_ends) = rest.ends.split_at(count);
+            let block = SequencesView {
+                ids,
+                type_ids,
+                ends,
+                start: rest.start,
+            };
+            rest = SequencesView {
+                ids: later_ids,
+                type_ids: later_type_ids,
+                ends: later_ends,
+                start: rest.start + end,
+            };
+            Some(block)
+        })
+    }
+
     /// Number of tokens.
     pub(super) fn tokens(&self) -> usize {
         self.ids.len()
@@ -147,5 +181,9 @@ mod tests {
         assert_eq!(view.tokens(), 4);
         assert_eq!(view.ranges().collect::<Vec<_>>(), [0..1, 1..2, 2..3, 3..4]);
         assert_eq!(Sequences::default().chunks(6).count(), 0);
+        let blocks = sequences.view(0..8).blocks(6);
+        let lengths = blocks.map(|block| block.ranges().map(|range| range.len()).collect());
+        let lengths: Vec<Vec<usize>> = lengths.collect();
+        assert_eq!(lengths, [vec![3, 3], vec![9], vec![1, 1, 1, 1], vec![4]]);
     }
 }

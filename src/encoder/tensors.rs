@@ -184,8 +184,12 @@ impl EncoderTensors {
         &'a self,
         config: &'a Config,
     ) -> impl Iterator<Item = &'a LayerTensors> {
-        (0..config.num_hidden_layers)
-            .map(move |layer| &self.stored_layers[config.stored_layer(layer)])
+        (0..config.num_hidden_layers).map(move |layer| self.layer(layer, config))
+    }
+
+    /// What computes layer `layer`, from 0.
+    pub(super) fn layer(&self, layer: usize, config: &Config) -> &LayerTensors {
+        &self.stored_layers[config.stored_layer(layer)]
     }
 }
 

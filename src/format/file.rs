@@ -77,6 +77,20 @@ impl ModelFile {
         ModelFile::parse(path.to_owned(), bytes)
     }
 
+    /// Maps the model that lies in a file of another kind, `length` bytes from byte `offset` on, which is a multiple of
+    /// [`ALIGNMENT`].
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`]; [`Error::Io`] too if the file is shorter than that.
+    pub fn open_part(path: impl AsRef<Path>, offset: u64, length: u64) -> Result<ModelFile> {
+        let path = path.as_ref();
+        let bytes = Bytes::map_part(path, offset, length).map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        ModelFile::parse(path.to_owned(), bytes)
+    }
+
     /// Uses a model that the executable carries; `bytes` must begin at a multiple of 64.
     ///
     /// # Errors
@@ -86,7 +100,7 @@ impl ModelFile {
     }
 
     fn parse(path: PathBuf, bytes: Bytes) -> Result<ModelFile> {
-        match parse(&bytes) {
+        match parse(&bytes).and_then(|header| check_scales(&bytes, &header).map(|()| header)) {
             Ok(header) => Ok(ModelFile {
                 path,
                 bytes,
@@ -165,22 +179,7 @@ impl ModelFile {
                 expected: entry.crc32,
             });
         }
-        let wrong = match entry.dtype {
-            Dtype::F32 => bytemuck::cast_slice::<u8, f32>(bytes)
-                .iter()
-                .position(|value| !value.is_finite()),
-            Dtype::F16 => bytemuck::cast_slice::<u8, f16>(bytes)
-                .iter()
-                .position(|value| !value.is_finite()),
-            Dtype::I8 | Dtype::U8 | Dtype::I32 | Dtype::U32 => None,
-        };
-        match wrong {
-            Some(index) => Err(FormatError::NotFinite {
-                name: name(),
-                index,
-            }),
-            None => Ok(()),
-        }
+        check_finite(entry, bytes)
     }
 }
 
@@ -301,6 +300,37 @@ fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
     super::header::validate(&header)?;
     check_table(&header.tensors, PREFIX_LENGTH as u64 + found, length as u64)?;
     Ok(header)
+}
+
+/// Checks that the numbers of a tensor are finite, if they are floating-point.
+fn check_finite(entry: &TensorEntry, bytes: &[u8]) -> Result<(), FormatError> {
+    let wrong = match entry.dtype {
+        Dtype::F32 => bytemuck::cast_slice::<u8, f32>(bytes)
+            .iter()
+            .position(|value| !value.is_finite()),
+        Dtype::F16 => bytemuck::cast_slice::<u8, f16>(bytes)
+            .iter()
+            .position(|value| !value.is_finite()),
+        Dtype::I8 | Dtype::U8 | Dtype::I32 | Dtype::U32 => None,
+    };
+    match wrong {
+        Some(index) => Err(FormatError::NotFinite {
+            name: entry.name.clone(),
+            index,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Checks the scales of quantized tensors: one that is no number would spoil every answer in silence. They are a few
+/// kilobytes a layer, so that a load stays quick.
+fn check_scales(bytes: &[u8], header: &Header) -> Result<(), FormatError> {
+    let is_scale = |name: &str| name.ends_with(".scale") || name.ends_with(".input_scale");
+    for entry in header.tensors.iter().filter(|entry| is_scale(&entry.name)) {
+        let length = byte_length(entry).unwrap_or(0) as usize;
+        check_finite(entry, &bytes[entry.offset as usize..][..length])?;
+    }
+    Ok(())
 }
 
 /// Checks that the tensors fill the file from `end` on, one behind the other.

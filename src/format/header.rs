@@ -361,7 +361,7 @@ pub struct DenseConfig {
     pub activation: Activation,
 }
 
-/// The task head of the checkpoint.
+/// The task head of the checkpoint, in terms of what it computes: the same for every family of models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum HeadConfig {
@@ -375,7 +375,64 @@ pub enum HeadConfig {
         /// Activation of the dense layer before the classifier, `None` where there is no such layer. Absent: tanh.
         #[serde(default = "tanh", skip_serializing_if = "is_tanh")]
         pooler: Option<Activation>,
+        /// What follows the logits when the model scores pairs as a cross-encoder (sentence-transformers); absent where
+        /// the checkpoint does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cross_encoder: Option<Activation>,
     },
+    /// Each token → classifier: one score for each label.
+    TokenClassification {
+        /// Names of the labels by index.
+        labels: Vec<String>,
+    },
+    /// Each token → classifier: how well an answer starts there, and how well it ends there.
+    QuestionAnswering {},
+    /// A masked token → transform → one score for each entry of the vocabulary.
+    MaskedLanguageModel {
+        /// Id of the token that stands for what is to be found.
+        mask_id: u32,
+        /// Activation of the transform.
+        activation: Activation,
+        /// Whether the decoder is the word embedding; else the file has one of its own.
+        tied: bool,
+        /// Whether the file has a next-sentence head too (`BertForPreTraining`).
+        next_sentence: bool,
+    },
+    /// First token → pooler (tanh) → two scores: the second text follows the first, or it does not.
+    NextSentencePrediction {},
+    /// First token → pooler → one score; the candidate with the highest is chosen.
+    MultipleChoice {
+        /// As in a sequence classification.
+        #[serde(default = "tanh", skip_serializing_if = "is_tanh")]
+        pooler: Option<Activation>,
+    },
+}
+
+impl HeadConfig {
+    /// The task, in words for messages.
+    pub fn task(&self) -> &'static str {
+        match self {
+            HeadConfig::SequenceClassification { .. } => "sequence classification",
+            HeadConfig::TokenClassification { .. } => "token classification",
+            HeadConfig::QuestionAnswering {} => "question answering",
+            HeadConfig::MaskedLanguageModel {
+                next_sentence: true,
+                ..
+            } => "masked language modelling and next-sentence prediction",
+            HeadConfig::MaskedLanguageModel { .. } => "masked language modelling",
+            HeadConfig::NextSentencePrediction {} => "next-sentence prediction",
+            HeadConfig::MultipleChoice { .. } => "multiple choice",
+        }
+    }
+
+    /// Names of the labels, if the head gives any.
+    pub fn labels(&self) -> Option<&[String]> {
+        match self {
+            HeadConfig::SequenceClassification { labels, .. }
+            | HeadConfig::TokenClassification { labels } => Some(labels),
+            _ => None,
+        }
+    }
 }
 
 /// BERT's pooler.
@@ -551,11 +608,20 @@ pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
     }
     validate_embedding(header)?;
     validate_template(header)?;
-    match &header.head {
-        Some(HeadConfig::SequenceClassification { labels, .. }) => {
-            in_range("head.labels", labels.len(), MAX_SIZE)
+    if let Some(labels) = header.head.as_ref().and_then(HeadConfig::labels) {
+        in_range("head.labels", labels.len(), MAX_SIZE)?;
+    }
+    match header.head {
+        Some(HeadConfig::MaskedLanguageModel { mask_id, .. })
+            if mask_id as usize >= config.vocab_size =>
+        {
+            wrong(
+                "head.mask_id",
+                mask_id.to_string(),
+                "a row of the word embedding",
+            )
         }
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 

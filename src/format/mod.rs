@@ -20,6 +20,8 @@
 //!   [`FormatError::Length`]; the arithmetic is checked).
 //! - The configuration MUST be consistent ([`FormatError::Config`]), and the tensors MUST be exactly those that it asks
 //!   for ([`FormatError::MissingTensor`], [`FormatError::Shape`], [`FormatError::UnknownTensor`]).
+//! - Scales (tensors named `….scale` and `….input_scale`) MUST be finite ([`FormatError::NotFinite`]); they are few, and
+//!   a load checks them.
 //! - Each tensor's CRC-32 MUST be the header's, and its floating-point values finite ([`FormatError::Checksum`],
 //!   [`FormatError::NotFinite`]); [`ModelFile::verify`] reads everything and checks, a plain load does not.
 //!
@@ -42,11 +44,19 @@
 //! | `layer.{i}.attention.LayerNorm.*`, `layer.{i}.output.LayerNorm.*` | f32 `[hidden_size]` | same |
 //! | `pooler.weight`, `pooler.bias` | f16 `[hidden_size, hidden_size]`, f32 | same |
 //! | `classifier.weight`, `classifier.bias` | f32 `[labels, hidden_size]`, f32 | same |
+//! | `next_sentence.weight`, `.bias` | f32 `[2, hidden_size]`, f32 | same |
+//! | `predictions.transform.weight`, `.bias` | f16 `[hidden_size, hidden_size]`, f32 | same |
+//! | `predictions.LayerNorm.weight`, `.bias` | f32 `[hidden_size]` | same |
+//! | `predictions.bias` | f32 `[vocab_size]` | same |
+//! | `predictions.decoder.weight`, unless the head is tied | f16 `[vocab_size, hidden_size]` | same |
 //! | `dense.{i}.weight`, `dense.{i}.bias` | f16 `[out_features, in_features]`, f32 | same |
 //! | `tokenizer.*` | see [`crate::tokenizer`] | same |
 //!
 //! E is `embedding_size`, or `hidden_size` where there is none; P is `max_position_embeddings`, and one more if there is a
 //! `pad_token_id`. The layers `i` are those that are stored: `num_hidden_groups` of them, or `num_hidden_layers`.
+//!
+//! Which of the heads' tensors there are follows from [`header::HeadConfig`]. The rows of `classifier` are the labels of a
+//! classification of texts or of tokens, start and end in question answering, a single one in multiple choice.
 //!
 //! The linear layers are `layer.{i}.attention.query_key_value` (queries, keys, values one behind the other),
 //! `layer.{i}.attention.output`, `layer.{i}.intermediate` and `layer.{i}.output`.
@@ -60,6 +70,7 @@ mod writer;
 
 pub use error::FormatError;
 pub use file::{Element, Locator, ModelFile, Tensor};
+pub use map::exit_on_fault;
 pub use writer::{TensorData, write};
 
 /// First eight bytes of a file.

@@ -1,13 +1,13 @@
-//! Sequence classification: the first token's hidden state → pooler → classifier.
+//! One vector for a sequence to scores: the first token's hidden state → pooler → classifier.
 
 use super::Dense;
 use crate::encoder;
-use crate::format::header::HeadConfig;
+use crate::format::header::Activation;
 use crate::format::{FormatError, Locator, ModelFile};
-use crate::kernels::{Activation, Kernel};
+use crate::kernels::{self, Kernel};
 use half::f16;
 
-/// `BertForSequenceClassification`'s head.
+/// The head of sequence classification, multiple choice and next-sentence prediction.
 #[derive(Debug)]
 pub(crate) struct ClassificationHead {
     pooler: Option<Dense<f16>>,
@@ -15,28 +15,29 @@ pub(crate) struct ClassificationHead {
 }
 
 impl ClassificationHead {
-    /// Finds the head's tensors; `None` where the header names no head.
-    pub(crate) fn locate(locator: &Locator<'_>) -> Result<Option<ClassificationHead>, FormatError> {
-        let Some(HeadConfig::SequenceClassification { labels, pooler, .. }) =
-            &locator.file().header().head
-        else {
-            return Ok(None);
-        };
+    /// Finds the head's tensors: `pooler`, where there is an activation for it, and the classifier called `name` with
+    /// `outputs` rows.
+    pub(super) fn locate(
+        locator: &Locator<'_>,
+        pooler: Option<Activation>,
+        name: &str,
+        outputs: usize,
+    ) -> Result<ClassificationHead, FormatError> {
         let hidden = locator.file().header().config.hidden_size;
         let pooler = pooler.map(|activation| {
             let activation = encoder::activation(activation);
             Dense::locate(locator, "pooler", [hidden, hidden], true, activation)
         });
-        Ok(Some(ClassificationHead {
+        Ok(ClassificationHead {
             pooler: pooler.transpose()?,
             classifier: Dense::locate(
                 locator,
-                "classifier",
-                [labels.len(), hidden],
+                name,
+                [outputs, hidden],
                 true,
-                Activation::Identity,
+                kernels::Activation::Identity,
             )?,
-        }))
+        })
     }
 
     /// Appends the logits of one sequence to `out`; `first` is its first token's hidden state, `pooled` is scratch.

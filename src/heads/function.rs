@@ -1,6 +1,6 @@
 //! From logits to scores.
 
-use crate::format::header::{HeadConfig, ProblemType};
+use crate::format::header::{self, HeadConfig, ProblemType};
 use crate::kernels::{Activation, Kernel, MatrixMut};
 
 /// What turns a head's logits into the scores that are shown.
@@ -16,18 +16,40 @@ pub enum Function {
 
 impl Function {
     /// The function that transformers' text classification pipeline takes when none is named: nothing for a
-    /// regression, sigmoid for several right labels or a single output, else softmax.
+    /// regression, sigmoid for several right labels or a single output, else (and for all other heads) softmax.
     pub fn auto(head: &HeadConfig) -> Function {
         let HeadConfig::SequenceClassification {
             labels,
             problem_type,
             ..
-        } = head;
+        } = head
+        else {
+            return Function::Softmax;
+        };
         match problem_type {
             Some(ProblemType::Regression) => Function::None,
             Some(ProblemType::MultiLabelClassification) => Function::Sigmoid,
             _ if labels.len() == 1 => Function::Sigmoid,
             _ => Function::Softmax,
+        }
+    }
+
+    /// The function that sentence-transformers' cross-encoder applies to the logits of a pair: the one that the checkpoint
+    /// names, else sigmoid for a single output and nothing for several.
+    pub fn cross_encoder(head: &HeadConfig) -> Function {
+        match head {
+            HeadConfig::SequenceClassification {
+                cross_encoder: Some(header::Activation::Sigmoid),
+                ..
+            } => Function::Sigmoid,
+            HeadConfig::SequenceClassification {
+                cross_encoder: Some(_),
+                ..
+            } => Function::None,
+            HeadConfig::SequenceClassification { labels, .. } if labels.len() == 1 => {
+                Function::Sigmoid
+            }
+            _ => Function::None,
         }
     }
 
@@ -53,6 +75,7 @@ mod tests {
             labels: (0..labels).map(|i| format!("LABEL_{i}")).collect(),
             problem_type,
             pooler: None,
+            cross_encoder: None,
         }
     }
 

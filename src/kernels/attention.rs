@@ -81,16 +81,16 @@ pub(crate) fn attention<P: Product>(
         for (tile, first_key) in (0..keys).step_by(shape.height).enumerate() {
             let rows = shape.height.min(keys - first_key);
             let tile_of_keys = Tile {
-                rows_of_blocks: &scratch.keys[first_key * shape.depth..][..rows * shape.depth],
+                rows_of_blocks: &scratch.keys[first_key * shape.depth..],
                 weights: signed(&scratch.queries[..panels * shape.depth * LANES]),
-                rows,
+                rows: if P::TILES { P::MR } else { rows },
                 panels,
                 depth: shape.depth,
                 row_stride: shape.depth,
                 panel_stride: shape.depth * 64 * LANES,
             };
             let scores = &mut scratch.scores[tile * shape.tile_size..][..shape.tile_size];
-            product.multiply(&mut state, tile_of_keys, scores);
+            product.whole(&mut state, tile_of_keys, scores);
             let scores = scores.as_chunks::<LANES>().0;
             for (panel, highest) in highest[..panels].iter_mut().enumerate() {
                 for scores in &scores[panel * P::MR..][..rows] {
@@ -109,16 +109,15 @@ pub(crate) fn attention<P: Product>(
             for (part, products) in [&mut *high, &mut *low].into_iter().enumerate() {
                 let size = panels * shape.key_depth * LANES;
                 let channels = Tile {
-                    rows_of_blocks: &scratch.values[first_channel * shape.key_depth..]
-                        [..rows * shape.key_depth],
+                    rows_of_blocks: &scratch.values[first_channel * shape.key_depth..],
                     weights: signed(&scratch.weights[part * size..][..size]),
-                    rows,
+                    rows: if P::TILES { P::MR } else { rows },
                     panels,
                     depth: shape.key_depth,
                     row_stride: shape.key_depth,
                     panel_stride: shape.key_depth * 64 * LANES,
                 };
-                product.multiply(&mut state, channels, products);
+                product.whole(&mut state, channels, products);
             }
             for (panel, inverse_sum) in inverse_sums[..panels].iter().enumerate() {
                 let tile = panel * P::MR * LANES..(panel * P::MR + rows) * LANES;
@@ -166,8 +165,7 @@ const MAX_PANELS: usize = 8;
 #[derive(Clone, Copy)]
 struct Shape {
     keys: usize,
-    head_size: usize,
-    /// `head_size` in whole vectors.
+    /// The head's size in whole vectors.
     channels: usize,
     /// Blocks of a head.
     depth: usize,
@@ -184,11 +182,15 @@ impl Shape {
     fn of<P: Product>(keys: usize, head_size: usize) -> Self {
         Shape {
             keys,
-            head_size,
             channels: head_size.div_ceil(LANES) * LANES,
             depth: head_size.div_ceil(64),
             key_depth: keys.div_ceil(64),
-            height: keys.div_ceil(keys.div_ceil(P::MR)),
+            // Of equal height, unless that saves nothing.
+            height: if P::TILES {
+                P::MR
+            } else {
+                keys.div_ceil(keys.div_ceil(P::MR))
+            },
             tile_size: P::MR * P::NR * LANES,
         }
     }
@@ -198,7 +200,12 @@ impl AttentionScratch {
     #[inline(always)]
     fn reserve<P: Product>(&mut self, shape: Shape) {
         let empty = Block([0; 64]);
-        grow(&mut self.keys, shape.keys * shape.depth, empty);
+        // Whole tiles: what lies beyond the keys and channels is multiplied and not looked at.
+        grow(
+            &mut self.keys,
+            shape.keys.next_multiple_of(P::MR) * shape.depth,
+            empty,
+        );
         grow(&mut self.key_inverse, shape.channels, 0.0);
         grow(&mut self.query_factor, shape.channels, 0.0);
         grow(&mut self.queries, P::NR * shape.depth * LANES, empty);
@@ -213,16 +220,16 @@ impl AttentionScratch {
             2 * P::NR * shape.key_depth * LANES,
             empty,
         );
-        grow(&mut self.values, shape.channels * shape.key_depth, empty);
+        grow(
+            &mut self.values,
+            shape.channels.next_multiple_of(P::MR) * shape.key_depth,
+            empty,
+        );
         grow(&mut self.lows, shape.channels, 0.0);
         grow(&mut self.value_steps, shape.channels, 0.0);
         grow(&mut self.value_sums, shape.channels, 0.0);
         grow(&mut self.products, 2 * shape.tile_size, 0);
         grow(&mut self.transposed, P::NR * shape.channels, [0.0; LANES]);
-        // Beyond the head's size the panels of the queries stay zero.
-        if !shape.head_size.is_multiple_of(64) {
-            self.queries[..P::NR * shape.depth * LANES].fill(empty);
-        }
     }
 }
 
@@ -350,6 +357,8 @@ fn pack_queries<L: Lanes>(
             }
             lanes.store_quads(quad, &mut group.0);
         }
+        let used = panel * groups + shape.channels / 4..(panel + 1) * groups;
+        scratch.queries[used].fill(Block([0; 64]));
     }
 }
 

@@ -3,6 +3,7 @@
 use super::lanes::{LANES, Lanes};
 use super::product::{Product, Tile};
 use half::f16;
+use std::ops::Range;
 
 /// Needs nothing of the CPU.
 #[derive(Clone, Copy)]
@@ -191,7 +192,7 @@ impl Product for Generic {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(self, _: &mut (), tile: Tile<'_>, _: Range<usize>, accumulators: &mut [i32]) {
         for panel in 0..tile.panels {
             let weights = tile.panel(panel);
             for row in 0..tile.rows {

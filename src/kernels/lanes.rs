@@ -71,6 +71,11 @@ pub(crate) trait Lanes: Copy {
 
     /// Lane j with j+8, then j+4, j+2, j+1.
     fn sum(self, x: Self::F) -> f32;
+    /// Whether all lanes are ±0.
+    #[inline(always)]
+    fn is_zero(self, x: Self::F) -> bool {
+        self.sum(self.abs(x)) == 0.0
+    }
     /// Minimum by the tree of [`Lanes::sum`].
     fn minimum(self, x: Self::F) -> f32;
     /// Maximum by the tree of [`Lanes::sum`].

@@ -26,15 +26,30 @@ pub enum Activation {
 
 /// A function over lanes.
 pub(crate) trait Function: Copy {
+    /// Whether it takes more than a few operations.
+    const IS_LONG: bool;
+
     fn apply<L: Lanes>(self, lanes: L, x: L::F) -> L::F;
+
+    /// Of several vectors, one operation after another for all of them: a long chain of operations on one vector fills
+    /// the CPU's scheduler with what must wait.
+    #[inline(always)]
+    fn apply_all<L: Lanes, const N: usize>(self, lanes: L, mut x: [L::F; N]) -> [L::F; N] {
+        for x in &mut x {
+            *x = self.apply(lanes, *x);
+        }
+        x
+    }
 }
 
 macro_rules! functions {
-    ($($name:ident => $function:ident),*) => {$(
+    ($($name:ident => $function:ident, $is_long:literal;)*) => {$(
         #[derive(Clone, Copy)]
         pub(crate) struct $name;
 
         impl Function for $name {
+            const IS_LONG: bool = $is_long;
+
             #[inline(always)]
             fn apply<L: Lanes>(self, lanes: L, x: L::F) -> L::F {
                 $function(lanes, x)
@@ -43,7 +58,41 @@ macro_rules! functions {
     )*};
 }
 
-functions!(Identity => identity, Gelu => gelu, GeluTanh => gelu_tanh, Relu => relu, Silu => silu, Tanh => tanh, Sigmoid => sigmoid);
+/// Functions of the form that [`gated`] computes.
+macro_rules! gated_functions {
+    ($($name:ident => $bound:literal, $half:literal, $coefficients:ident;)*) => {$(
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name;
+
+        impl Function for $name {
+            const IS_LONG: bool = true;
+
+            #[inline(always)]
+            fn apply<L: Lanes>(self, lanes: L, x: L::F) -> L::F {
+                let [y] = self.apply_all(lanes, [x]);
+                y
+            }
+
+            #[inline(always)]
+            fn apply_all<L: Lanes, const N: usize>(self, lanes: L, x: [L::F; N]) -> [L::F; N] {
+                gated(lanes, x, $bound, $half, &$coefficients)
+            }
+        }
+    )*};
+}
+
+gated_functions!(
+    Gelu => 5.08, 12.903199, GELU;
+    GeluTanh => 4.9, 12.005, GELU_TANH;
+);
+
+functions!(
+    Identity => identity, false;
+    Relu => relu, false;
+    Silu => silu, true;
+    Tanh => tanh, true;
+    Sigmoid => sigmoid, true;
+);
 
 #[inline(always)]
 fn identity<L: Lanes>(_: L, x: L::F) -> L::F {
@@ -65,13 +114,38 @@ fn polynomial<L: Lanes, const N: usize>(lanes: L, x: L::F, coefficients: &[f32; 
 /// x·(½ + c·P(c² − half)) with c = x clamped to ±bound: P stands for (Φ(c) − ½)/c, which is even, and beyond the bound Φ
 /// is 0 or 1 within the error. No division and no exponential.
 #[inline(always)]
-fn gated<L: Lanes>(lanes: L, x: L::F, bound: f32, half: f32, p: &[f32; 13]) -> L::F {
-    let clamped = lanes.min(lanes.splat(bound), lanes.max(lanes.splat(-bound), x));
-    let square = lanes.fma(clamped, clamped, lanes.splat(-half));
-    let gate = lanes.fma(clamped, polynomial(lanes, square, p), lanes.splat(0.5));
-    lanes.mul(x, gate)
+fn gated<L: Lanes, const N: usize>(
+    lanes: L,
+    x: [L::F; N],
+    bound: f32,
+    half: f32,
+    p: &[f32; 13],
+) -> [L::F; N] {
+    let mut clamped = x;
+    let mut square = x;
+    let mut gate = [lanes.splat(p[12]); N];
+    for i in 0..N {
+        clamped[i] = lanes.min(lanes.splat(bound), lanes.max(lanes.splat(-bound), x[i]));
+    }
+    for i in 0..N {
+        square[i] = lanes.fma(clamped[i], clamped[i], lanes.splat(-half));
+    }
+    for coefficient in p[..12].iter().rev() {
+        let coefficient = lanes.splat(*coefficient);
+        for i in 0..N {
+            gate[i] = lanes.fma(gate[i], square[i], coefficient);
+        }
+    }
+    for i in 0..N {
+        gate[i] = lanes.fma(clamped[i], gate[i], lanes.splat(0.5));
+    }
+    for i in 0..N {
+        gate[i] = lanes.mul(x[i], gate[i]);
+    }
+    gate
 }
 
+/// x·Φ(x). Error at most 3.2e-7·max(1, |x|).
 const GELU: [f32; 13] = [
     0.13914856,
     -0.005367578,
@@ -88,12 +162,7 @@ const GELU: [f32; 13] = [
     3.4312276e-17,
 ];
 
-/// x·Φ(x). Error at most 3.2e-7·max(1, |x|).
-#[inline(always)]
-pub(crate) fn gelu<L: Lanes>(lanes: L, x: L::F) -> L::F {
-    gated(lanes, x, 5.08, 12.903199, &GELU)
-}
-
+/// The tanh form of GELU. Error at most 2.3e-7·max(1, |x|).
 const GELU_TANH: [f32; 13] = [
     0.14424859,
     -0.0059724753,
@@ -109,12 +178,6 @@ const GELU_TANH: [f32; 13] = [
     -2.0438551e-15,
     4.3670163e-17,
 ];
-
-/// The tanh form of GELU. Error at most 2.3e-7·max(1, |x|).
-#[inline(always)]
-pub(crate) fn gelu_tanh<L: Lanes>(lanes: L, x: L::F) -> L::F {
-    gated(lanes, x, 4.9, 12.005, &GELU_TANH)
-}
 
 /// max(x, 0); NaN stays.
 #[inline(always)]

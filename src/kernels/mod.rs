@@ -7,6 +7,8 @@
 // SIMD intrinsics, raw matrix views and calls through proven function pointers need it; each use says why it is sound.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod attention;
 mod generic;
 mod lanes;
@@ -87,6 +89,8 @@ impl Kernel {
     pub fn available() -> impl Iterator<Item = Kernel> {
         table::ALL
             .iter()
+            // Miri interprets Rust: it knows no other kernel, and not the questions to the CPU either.
+            .filter(|table| !cfg!(miri) || table.name == "generic")
             .filter(|table| (table.supported)())
             .map(Kernel)
     }
@@ -341,6 +345,20 @@ impl Kernel {
         assert_eq!(x.len(), out.len(), "convert_f16: lengths");
         // SAFETY: holding the kernel proves that the CPU runs it.
         unsafe { (self.0.convert_f16)(x, out) }
+    }
+
+    /// out = weight·x, with `weight` `[n, k]` in bytes, `x` `[k]` and `out` `[n]`; the products are of f32.
+    ///
+    /// # Panics
+    /// If the lengths do not fit each other.
+    pub fn matrix_vector_i8(&self, weight: &[i8], x: &[f32], out: &mut [f32]) {
+        assert_eq!(
+            weight.len(),
+            x.len() * out.len(),
+            "matrix_vector_i8: lengths"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.matrix_vector_i8)(weight, x, out) }
     }
 
     /// out = weight·x, with `weight` `[n, k]` in half precision, `x` `[k]` and `out` `[n]`.

@@ -15,13 +15,35 @@ pub(crate) trait Product: Copy {
     type State: Default;
     /// Rows of a full tile.
     const MR: usize;
-    /// Panels of sixteen columns in a full tile.
+    /// Most panels of sixteen columns in a tile.
     const NR: usize;
 
     fn lanes(self) -> Self::Lanes;
 
-    /// Sets `accumulators[(panel·MR + row)·16 + column]` to Σ u·w over the tile, exactly.
-    fn multiply(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]);
+    /// Whether a tile takes as long with few rows as with `MR`, and its products may be computed in parts between which
+    /// the CPU does something else.
+    const TILES: bool = false;
+
+    /// Adds the products of some blocks along k to what will be `accumulators[(panel·MR + row)·16 + column]` = Σ u·w over
+    /// the tile, exactly. The blocks come in order, from 0 on, and kernels without [`Product::TILES`] get all at once.
+    fn multiply(
+        self,
+        state: &mut Self::State,
+        tile: Tile<'_>,
+        blocks: Range<usize>,
+        accumulators: &mut [i32],
+    );
+
+    /// Puts the sums of the tile multiplied last where `multiply` says, if they are not there yet.
+    #[inline(always)]
+    fn store(self, _tile: Tile<'_>, _accumulators: &mut [i32]) {}
+
+    /// All blocks at once.
+    #[inline(always)]
+    fn whole(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]) {
+        self.multiply(state, tile, 0..tile.depth, accumulators);
+        self.store(tile, accumulators);
+    }
 }
 
 /// Up to `MR` rows of bytes against up to `NR` panels of weights.
@@ -216,18 +238,23 @@ pub enum Epilogue {
     Accumulate,
 }
 
-/// Most accumulators that a tile of any kernel has: 4 panels of 32 rows.
-const MAX_TILE: usize = 4 * 32 * LANES;
+/// Most rows and panels that a tile of any kernel has, and most accumulators.
+const MAX_PANELS: usize = 4;
+const MAX_TILE: usize = MAX_PANELS * 32 * LANES;
 
-/// Most panels that a tile of any kernel has.
-const MAX_PANELS: usize = 8;
-
+/// Two tiles of accumulators: one is filled while the other is finished.
 #[repr(C, align(64))]
-struct Accumulators([i32; MAX_TILE]);
+struct Accumulators([[i32; MAX_TILE]; 2]);
 
-/// What the groups of a tile so far add up to.
+/// Blocks of 64 along k that are multiplied between parts of a long epilogue.
+const KC: usize = 2;
+
+/// Rows that pass together: a group of a tile's weights stays in the first-level cache while they do.
+const BLOCK_ROWS: usize = 64;
+
+/// What the groups of a block's rows so far add up to: `[BLOCK_ROWS, MAX_PANELS]`.
 #[repr(C, align(64))]
-struct Partial([f32; MAX_TILE]);
+struct Partial([[[f32; LANES]; MAX_PANELS]; BLOCK_ROWS]);
 
 /// out = epilogue(a·wᵀ + bias), tile by tile: panels outermost, so that weights stream through once for each block of
 /// rows and stay in the first-level cache while the rows pass.
@@ -253,16 +280,24 @@ pub(crate) fn linear<P: Product>(
 
 /// How a new value meets the one that is there.
 trait Finish: Copy {
-    fn finish<L: Lanes>(self, lanes: L, y: L::F, out: &mut [f32; LANES]);
+    /// Whether it takes much longer than dequantizing does.
+    const IS_LONG: bool;
+
+    /// `N` neighbouring vectors of a row.
+    fn finish<L: Lanes, const N: usize>(self, lanes: L, y: [L::F; N], out: &mut [[f32; LANES]; N]);
 }
 
 #[derive(Clone, Copy)]
 struct Add;
 
 impl Finish for Add {
+    const IS_LONG: bool = false;
+
     #[inline(always)]
-    fn finish<L: Lanes>(self, lanes: L, y: L::F, out: &mut [f32; LANES]) {
-        lanes.store(lanes.add(lanes.load(out), y), out);
+    fn finish<L: Lanes, const N: usize>(self, lanes: L, y: [L::F; N], out: &mut [[f32; LANES]; N]) {
+        for (out, y) in out.iter_mut().zip(y) {
+            lanes.store(lanes.add(lanes.load(out), y), out);
+        }
     }
 }
 
@@ -270,9 +305,13 @@ impl Finish for Add {
 struct Replace<F>(F);
 
 impl<F: math::Function> Finish for Replace<F> {
+    const IS_LONG: bool = F::IS_LONG;
+
     #[inline(always)]
-    fn finish<L: Lanes>(self, lanes: L, y: L::F, out: &mut [f32; LANES]) {
-        lanes.store(self.0.apply(lanes, y), out);
+    fn finish<L: Lanes, const N: usize>(self, lanes: L, y: [L::F; N], out: &mut [[f32; LANES]; N]) {
+        for (out, y) in out.iter_mut().zip(self.0.apply_all(lanes, y)) {
+            lanes.store(y, out);
+        }
     }
 }
 
@@ -284,159 +323,345 @@ fn run<P: Product, E: Finish>(
     finish: E,
     mut out: MatrixMut<'_>,
 ) {
-    let rows = a.rows();
-    if rows == 0 || w.n == 0 {
+    if a.rows() == 0 || w.n == 0 {
         return;
     }
-    let depth = w.k.div_ceil(64);
-    let panel_size = depth * 64 * LANES;
-    let groups = groups(w.k, w.group);
-    let group_depth = depth.min(w.group / 64);
-    // Tiles of equal height rather than full ones and a low rest.
-    let tiles = rows.div_ceil(P::MR);
-    let height = rows.div_ceil(tiles);
-    let mut accumulators = Accumulators([0; MAX_TILE]);
-    let mut partial = Partial([0.0; MAX_TILE]);
+    const { assert!(P::NR <= MAX_PANELS && P::MR * P::NR * LANES <= MAX_TILE) };
+    let mut accumulators = Accumulators([[0; MAX_TILE]; 2]);
+    let mut partial = Partial([[[0.0; LANES]; MAX_PANELS]; BLOCK_ROWS]);
     let mut state = P::State::default();
-    let lanes = product.lanes();
-    for first_panel in (0..w.n.div_ceil(LANES)).step_by(P::NR) {
-        let panels = P::NR.min(w.n.div_ceil(LANES) - first_panel);
-        let first_column = first_panel * LANES;
-        let columns = first_column..w.n.min(first_column + panels * LANES);
-        let mut channels = [Channels {
-            scale: lanes.zero(),
-            sum: lanes.zero(),
-            bias: lanes.zero(),
-        }; MAX_PANELS];
-        for (panel, channels) in channels[..panels].iter_mut().enumerate() {
-            let column = first_column + panel * LANES;
-            channels.bias = lanes.load(slice16(w.bias, column));
-        }
-        for first_row in (0..rows).step_by(height) {
-            let tile_rows = height.min(rows - first_row);
-            for group in 0..groups {
-                let first_block = group * group_depth;
-                let tile = Tile {
-                    rows_of_blocks: &a.blocks[first_row * depth + first_block..],
-                    weights: &w.panels[first_panel * panel_size + first_block * 64 * LANES..],
-                    rows: tile_rows,
-                    panels,
-                    depth: group_depth.min(depth - first_block),
-                    row_stride: depth,
-                    panel_stride: panel_size,
+    let mut plan = Plan::of::<P>(a, w);
+    let mut before: Option<Step> = None;
+    let mut parity = 0;
+    // One step behind, so that the CPU multiplies while it finishes: neither waits for the other's results.
+    loop {
+        let now = plan.next::<P>();
+        let tile = now.map(|step| plan.tile(a, w, step));
+        let depth = tile.map_or(1, |tile| tile.depth);
+        // Long epilogues take turns with parts of the product, so that both are in the CPU's window at once.
+        let is_long = E::IS_LONG && before.is_some_and(|step| step.group + 1 == plan.groups);
+        let part = if P::TILES && is_long { KC } else { depth };
+        for block in (0..depth).step_by(part) {
+            if let Some(tile) = tile {
+                let blocks = block..depth.min(block + part);
+                product.multiply(&mut state, tile, blocks, &mut accumulators.0[parity]);
+            }
+            if let Some(step) = before {
+                let rows = step.rows.div_ceil(depth.div_ceil(part));
+                let first = step.rows.min(block / part * rows);
+                let dequantize = Dequantize {
+                    lanes: product.lanes(),
+                    w: &w,
+                    step,
+                    rows: first..step.rows.min(first + rows),
+                    ranges: &a.ranges[step.row * plan.groups..],
+                    groups: plan.groups,
+                    stride: P::MR,
                 };
-                product.multiply(&mut state, tile, &mut accumulators.0);
-                for (panel, channels) in channels[..panels].iter_mut().enumerate() {
-                    let column = group * w.group_stride + first_column + panel * LANES;
-                    channels.scale = lanes.load(slice16(w.scale, column));
-                    let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, column)));
-                    channels.sum = lanes.mul(channels.scale, sum);
-                }
-                let accumulators = accumulators.0.as_chunks::<LANES>().0;
-                let partial = partial.0.as_chunks_mut::<LANES>().0;
-                for row in 0..tile_rows {
-                    let dequantize = Dequantize {
-                        lanes,
-                        range: a.ranges[(first_row + row) * groups + group],
-                        channels: &channels[..panels],
-                        is_first: group == 0,
-                        stride: P::MR,
-                    };
-                    let (accumulators, partial) = (&accumulators[row..], &mut partial[row..]);
-                    if group + 1 < groups {
-                        dequantize.add(accumulators, partial);
-                    } else {
-                        let out = &mut out.row(first_row + row)[columns.clone()];
-                        dequantize.finish(accumulators, partial, finish, out);
-                    }
+                let accumulators = accumulators.0[1 - parity].as_chunks::<LANES>().0;
+                let partial = &mut partial.0[step.row - step.block..][..step.rows];
+                dequantize.tile(accumulators, partial, finish, &mut out);
+            }
+        }
+        if let Some(tile) = tile {
+            product.store(tile, &mut accumulators.0[parity]);
+        }
+        if now.is_none() {
+            return;
+        }
+        before = now;
+        parity = 1 - parity;
+    }
+}
+
+/// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
+/// rows' tiles.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Blocks of 64 along k.
+    depth: usize,
+    groups: usize,
+    /// Blocks of a group.
+    group_depth: usize,
+    rows: usize,
+    /// Panels of the layer.
+    panels: usize,
+    /// Where the next step begins.
+    block: usize,
+    panel: usize,
+    group: usize,
+    row: usize,
+}
+
+/// One group of one tile.
+#[derive(Clone, Copy)]
+struct Step {
+    /// First row of the block.
+    block: usize,
+    row: usize,
+    rows: usize,
+    panel: usize,
+    panels: usize,
+    group: usize,
+}
+
+impl Plan {
+    #[inline(always)]
+    fn of<P: Product>(a: QuantizedView<'_>, w: PackedLinear<'_>) -> Self {
+        let depth = w.k.div_ceil(64);
+        Plan {
+            depth,
+            groups: groups(w.k, w.group),
+            group_depth: depth.min(w.group / 64),
+            rows: a.rows(),
+            panels: w.n.div_ceil(LANES),
+            block: 0,
+            panel: 0,
+            group: 0,
+            row: 0,
+        }
+    }
+
+    /// The step that [`Plan::next`] would give.
+    #[inline(always)]
+    fn peek<P: Product>(&self) -> Option<Step> {
+        if self.block >= self.rows {
+            return None;
+        }
+        let block_rows = BLOCK_ROWS.min(self.rows - self.block);
+        // Tiles of equal height rather than full ones and a low rest.
+        let height = block_rows.div_ceil(block_rows.div_ceil(P::MR));
+        Some(Step {
+            block: self.block,
+            row: self.row,
+            rows: height.min(self.block + block_rows - self.row),
+            panel: self.panel,
+            panels: P::NR.min(self.panels - self.panel),
+            group: self.group,
+        })
+    }
+
+    #[inline(always)]
+    fn next<P: Product>(&mut self) -> Option<Step> {
+        let step = self.peek::<P>()?;
+        let end = self.rows.min(self.block + BLOCK_ROWS);
+        self.row += step.rows;
+        if self.row >= end {
+            self.row = self.block;
+            self.group += 1;
+            if self.group == self.groups {
+                self.group = 0;
+                self.panel += step.panels;
+                if self.panel >= self.panels {
+                    self.panel = 0;
+                    self.block = end;
+                    self.row = end;
                 }
             }
+        }
+        Some(step)
+    }
+
+    #[inline(always)]
+    fn tile<'a>(&self, a: QuantizedView<'a>, w: PackedLinear<'a>, step: Step) -> Tile<'a> {
+        let panel_stride = self.depth * 64 * LANES;
+        let first_block = step.group * self.group_depth;
+        Tile {
+            rows_of_blocks: &a.blocks[step.row * self.depth + first_block..],
+            weights: &w.panels[step.panel * panel_stride + first_block * 64 * LANES..],
+            rows: step.rows,
+            panels: step.panels,
+            depth: self.group_depth.min(self.depth - first_block),
+            row_stride: self.depth,
+            panel_stride,
         }
     }
 }
 
-/// What sixteen columns bring to their outputs.
+/// From integer sums of some rows of a tile and group to f32.
+struct Dequantize<'a, L: Lanes> {
+    lanes: L,
+    w: &'a PackedLinear<'a>,
+    step: Step,
+    /// Of the step's.
+    rows: Range<usize>,
+    /// `[step.rows, groups]`
+    ranges: &'a [RowRange],
+    groups: usize,
+    /// Rows between panels of accumulators.
+    stride: usize,
+}
+
+/// What sixteen columns bring to their outputs in a group.
 #[derive(Clone, Copy)]
 struct Channels<F> {
-    /// Of the group.
     scale: F,
-    /// scale·column_sum of the group
+    /// scale·column_sum
     sum: F,
     bias: F,
 }
 
-/// From integer sums of one row and group to f32, panel by panel; panels of accumulators and of partial sums lie
-/// `stride` apart.
-struct Dequantize<'a, L: Lanes> {
-    lanes: L,
-    range: RowRange,
-    channels: &'a [Channels<L::F>],
-    is_first: bool,
-    stride: usize,
-}
-
+// No closures over vectors here: the compiler would not inline them into a function with the kernel's CPU features.
 impl<L: Lanes> Dequantize<'_, L> {
-    /// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, y)), where the first group's y is the bias.
     #[inline(always)]
-    fn value(
+    fn tile<E: Finish>(
+        &self,
+        accumulators: &[[i32; LANES]],
+        partial: &mut [[[f32; LANES]; MAX_PANELS]],
+        finish: E,
+        out: &mut MatrixMut<'_>,
+    ) {
+        let is_first = self.step.group == 0;
+        let is_last = self.step.group + 1 == self.groups;
+        let is_whole = (self.step.panel + 4) * LANES <= self.w.n;
+        let mut panel = 0;
+        while panel < self.step.panels {
+            let accumulators = &accumulators[panel * self.stride..];
+            if is_whole && self.step.panels == 4 {
+                match (is_first, is_last) {
+                    (true, true) => {
+                        self.last::<E, 4, true>(panel, accumulators, partial, finish, out)
+                    }
+                    (false, true) => {
+                        self.last::<E, 4, false>(panel, accumulators, partial, finish, out)
+                    }
+                    (true, false) => self.add::<4, true>(panel, accumulators, partial),
+                    (false, false) => self.add::<4, false>(panel, accumulators, partial),
+                }
+                return;
+            }
+            match (is_first, is_last) {
+                (true, true) => self.last::<E, 1, true>(panel, accumulators, partial, finish, out),
+                (false, true) => {
+                    self.last::<E, 1, false>(panel, accumulators, partial, finish, out)
+                }
+                (true, false) => self.add::<1, true>(panel, accumulators, partial),
+                (false, false) => self.add::<1, false>(panel, accumulators, partial),
+            }
+            panel += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn channels<const N: usize>(&self, panel: usize) -> [Channels<L::F>; N] {
+        let (lanes, w, step) = (self.lanes, self.w, self.step);
+        let mut channels = [Channels {
+            scale: lanes.zero(),
+            sum: lanes.zero(),
+            bias: lanes.zero(),
+        }; N];
+        for (i, channels) in channels.iter_mut().enumerate() {
+            let column = (step.panel + panel + i) * LANES;
+            let at = step.group * w.group_stride + column;
+            channels.scale = lanes.load(slice16(w.scale, at));
+            let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, at)));
+            channels.sum = lanes.mul(channels.scale, sum);
+            channels.bias = lanes.load(slice16(w.bias, column));
+        }
+        channels
+    }
+
+    /// A group that others follow: `N` panels from panel `panel` of the tile on.
+    #[inline(always)]
+    fn add<const N: usize, const FIRST: bool>(
         &self,
         panel: usize,
-        (scale, low): (L::F, L::F),
         accumulators: &[[i32; LANES]],
-        partial: &[[f32; LANES]],
-    ) -> L::F {
-        let (lanes, channels) = (self.lanes, &self.channels[panel]);
-        let before = if self.is_first {
-            channels.bias
-        } else {
-            lanes.load(&partial[panel * self.stride])
-        };
-        let offset = lanes.fma(low, channels.sum, before);
-        let step = lanes.mul(scale, channels.scale);
-        let accumulators = lanes.load_int(&accumulators[panel * self.stride]);
-        lanes.fma(lanes.to_float(accumulators), step, offset)
-    }
-
-    #[inline(always)]
-    fn range(&self) -> (L::F, L::F) {
-        let lanes = self.lanes;
-        (lanes.splat(self.range.scale), lanes.splat(self.range.low))
-    }
-
-    /// A group that others follow.
-    #[inline(always)]
-    fn add(&self, accumulators: &[[i32; LANES]], partial: &mut [[f32; LANES]]) {
-        let range = self.range();
-        for panel in 0..self.channels.len() {
-            let y = self.value(panel, range, accumulators, partial);
-            self.lanes.store(y, &mut partial[panel * self.stride]);
-        }
-    }
-
-    /// The last group.
-    #[inline(always)]
-    fn finish<E: Finish>(
-        &self,
-        accumulators: &[[i32; LANES]],
-        partial: &[[f32; LANES]],
-        finish: E,
-        out: &mut [f32],
+        partial: &mut [[[f32; LANES]; MAX_PANELS]],
     ) {
-        let range = self.range();
-        let (chunks, rest) = out.as_chunks_mut::<LANES>();
-        for panel in 0..self.channels.len() {
-            let y = self.value(panel, range, accumulators, partial);
-            if let Some(out) = chunks.get_mut(panel) {
-                finish.finish(self.lanes, y, out);
-                continue;
+        let lanes = self.lanes;
+        let channels: [_; N] = self.channels(panel);
+        assert!(
+            accumulators.len() >= (N - 1) * self.stride + self.step.rows && panel + N <= MAX_PANELS
+        );
+        for row in self.rows.clone() {
+            let range = &self.ranges[row * self.groups + self.step.group];
+            let partial = &mut partial[row];
+            for (i, channels) in channels.iter().enumerate() {
+                // SAFETY: as asserted, with `row` below `step.rows`.
+                let (partial, acc) = unsafe {
+                    (
+                        partial.get_unchecked_mut(panel + i),
+                        accumulators.get_unchecked(i * self.stride + row),
+                    )
+                };
+                let before = if FIRST {
+                    channels.bias
+                } else {
+                    lanes.load(partial)
+                };
+                lanes.store(value(lanes, channels, range, acc, before), partial);
             }
-            let mut all = [0.0; LANES];
-            let width = rest.len();
-            all[..width].copy_from_slice(rest);
-            finish.finish(self.lanes, y, &mut all);
-            rest.copy_from_slice(&all[..width]);
         }
     }
+
+    /// The last group of `N` panels, neighbours in `out`.
+    #[inline(always)]
+    fn last<E: Finish, const N: usize, const FIRST: bool>(
+        &self,
+        panel: usize,
+        accumulators: &[[i32; LANES]],
+        partial: &[[[f32; LANES]; MAX_PANELS]],
+        finish: E,
+        out: &mut MatrixMut<'_>,
+    ) {
+        let lanes = self.lanes;
+        let column = (self.step.panel + panel) * LANES;
+        let width = (self.w.n - column).min(N * LANES);
+        let channels: [_; N] = self.channels(panel);
+        assert!(
+            accumulators.len() >= (N - 1) * self.stride + self.step.rows && panel + N <= MAX_PANELS
+        );
+        for row in self.rows.clone() {
+            let range = &self.ranges[row * self.groups + self.step.group];
+            let partial = &partial[row];
+            let mut y = [lanes.zero(); N];
+            for i in 0..N {
+                // SAFETY: as asserted, with `row` below `step.rows`.
+                let (partial, acc) = unsafe {
+                    (
+                        partial.get_unchecked(panel + i),
+                        accumulators.get_unchecked(i * self.stride + row),
+                    )
+                };
+                let before = if FIRST {
+                    channels[i].bias
+                } else {
+                    lanes.load(partial)
+                };
+                y[i] = value(lanes, &channels[i], range, acc, before);
+            }
+            let out = &mut out.row(self.step.row + row)[column..column + width];
+            match out.as_chunks_mut().0.first_chunk_mut() {
+                Some(out) => finish.finish(lanes, y, out),
+                None => finish_part(lanes, finish, y[0], out),
+            }
+        }
+    }
+}
+
+/// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, y)), where the first group's y is the bias.
+#[inline(always)]
+fn value<L: Lanes>(
+    lanes: L,
+    channels: &Channels<L::F>,
+    range: &RowRange,
+    accumulators: &[i32; LANES],
+    before: L::F,
+) -> L::F {
+    let offset = lanes.fma(lanes.splat(range.low), channels.sum, before);
+    let step = lanes.mul(lanes.splat(range.scale), channels.scale);
+    lanes.fma(lanes.to_float(lanes.load_int(accumulators)), step, offset)
+}
+
+/// Fewer than sixteen columns.
+#[inline(always)]
+fn finish_part<L: Lanes, E: Finish>(lanes: L, finish: E, y: L::F, out: &mut [f32]) {
+    let mut all = [[0.0; LANES]];
+    let width = out.len();
+    all[0][..width].copy_from_slice(out);
+    finish.finish(lanes, [y], &mut all);
+    out.copy_from_slice(&all[0][..width]);
 }
 
 #[inline(always)]

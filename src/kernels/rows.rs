@@ -161,12 +161,25 @@ impl Factor for Scaled<'_> {
 fn quantize<L: Lanes>(lanes: L, x: &[f32], factor: impl Factor, out: &mut [u8]) -> RowRange {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let last = x.len() - rest.len();
-    let mut low = lanes.splat(f32::INFINITY);
-    let mut high = lanes.splat(f32::NEG_INFINITY);
+    // Two of each, so that one operation need not wait for the one before.
+    let mut lows = [lanes.splat(f32::INFINITY); 2];
+    let mut highs = [lanes.splat(f32::NEG_INFINITY); 2];
     // 0·x is NaN for what is not finite, and stays.
-    let mut poison = lanes.zero();
-    for (i, chunk) in chunks.iter().enumerate() {
-        let x = factor.chunk(lanes, lanes.load(chunk), i);
+    let mut poisons = [lanes.zero(); 2];
+    let (pairs, odd) = chunks.as_chunks::<2>();
+    for (i, pair) in pairs.iter().enumerate() {
+        for j in 0..2 {
+            let x = factor.chunk(lanes, lanes.load(&pair[j]), 2 * i + j);
+            lows[j] = lanes.min(x, lows[j]);
+            highs[j] = lanes.max(x, highs[j]);
+            poisons[j] = lanes.fma(x, lanes.zero(), poisons[j]);
+        }
+    }
+    let mut low = lanes.min(lows[0], lows[1]);
+    let mut high = lanes.max(highs[0], highs[1]);
+    let mut poison = lanes.add(poisons[0], poisons[1]);
+    if let [chunk] = odd {
+        let x = factor.chunk(lanes, lanes.load(chunk), chunks.len() - 1);
         low = lanes.min(x, low);
         high = lanes.max(x, high);
         poison = lanes.fma(x, lanes.zero(), poison);
@@ -187,7 +200,7 @@ fn quantize<L: Lanes>(lanes: L, x: &[f32], factor: impl Factor, out: &mut [u8]) 
     }
     let (low, high) = (lanes.minimum(low), lanes.maximum(high));
     let span = high - low;
-    let finite = span.is_finite() && lanes.sum(poison) == 0.0;
+    let finite = span.is_finite() && lanes.is_zero(poison);
     if !finite && !x.is_empty() {
         out.fill(0);
         return RowRange {

@@ -27,6 +27,7 @@ pub(crate) struct Table {
     pub(crate) embed_f16: unsafe fn(&[f16], &[f16], &mut [f32]),
     pub(crate) convert_f16: unsafe fn(&[f16], &mut [f32]),
     pub(crate) matrix_vector_f16: unsafe fn(&[f16], &[f32], &mut [f32]),
+    pub(crate) matrix_vector_i8: unsafe fn(&[i8], &[f32], &mut [f32]),
     pub(crate) matrix_vector_f32: unsafe fn(&[f32], &[f32], &mut [f32]),
 }
 
@@ -52,6 +53,8 @@ macro_rules! table {
             embed_f16(word: &[f16], position: &[f16], out: &mut [f32])
                 = |p| rows::embed_f16(p.lanes(), word, position, out);
             convert_f16(x: &[f16], out: &mut [f32]) = |p| rows::convert_f16(p.lanes(), x, out);
+            matrix_vector_i8(weight: &[i8], x: &[f32], out: &mut [f32])
+                = |p| vector::matrix_vector(p.lanes(), weight, x, out);
             matrix_vector_f16(weight: &[f16], x: &[f32], out: &mut [f32])
                 = |p| vector::matrix_vector(p.lanes(), weight, x, out);
             matrix_vector_f32(weight: &[f32], x: &[f32], out: &mut [f32])
@@ -60,7 +63,7 @@ macro_rules! table {
         Table {
             name: $name, supported: $supported,
             quantize_rows, linear, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
-            matrix_vector_f16, matrix_vector_f32,
+            matrix_vector_i8, matrix_vector_f16, matrix_vector_f32,
         }
     }};
     (@functions $proof:path; $($name:ident($($argument:ident: $type:ty),*) = |$p:ident| $body:expr;)*) => {$(
@@ -109,6 +112,27 @@ pub(crate) static ALL: &[Table] = &[
         super::x86_64::avx2::Avx2::assume,
         super::x86_64::avx2::supported,
         features "avx2,fma,f16c"
+    ),
+    #[cfg(target_arch = "aarch64")]
+    table!(
+        "i8mm",
+        super::aarch64::i8mm::I8mm::assume,
+        super::aarch64::i8mm::supported,
+        features "neon,i8mm"
+    ),
+    #[cfg(target_arch = "aarch64")]
+    table!(
+        "dotprod",
+        super::aarch64::dotprod::Dotprod::assume,
+        super::aarch64::dotprod::supported,
+        features "neon,dotprod"
+    ),
+    #[cfg(target_arch = "aarch64")]
+    table!(
+        "neon",
+        super::aarch64::neon::Neon::assume,
+        super::aarch64::neon::supported,
+        features "neon"
     ),
     table!(
         "generic",

@@ -20,6 +20,17 @@ impl Weight for f32 {
     }
 }
 
+impl Weight for i8 {
+    #[inline(always)]
+    fn load<L: Lanes>(lanes: L, from: &[i8; LANES]) -> L::F {
+        lanes.load_i8(from)
+    }
+    #[inline(always)]
+    fn zero() -> i8 {
+        0
+    }
+}
+
 impl Weight for f16 {
     #[inline(always)]
     fn load<L: Lanes>(lanes: L, from: &[f16; LANES]) -> L::F {

@@ -86,6 +86,14 @@ impl Batch {
             .map(|(start, end)| start..end)
     }
 
+    /// Forgets the sequences of a record that was not ended.
+    pub(super) fn drop_unfinished(&mut self) {
+        let count = self.record_ends.last().copied().unwrap_or(0);
+        self.sequences.truncate(count);
+        self.skips.truncate(count);
+        self.weights.truncate(count);
+    }
+
     pub(super) fn skip(&self, sequence: usize) -> usize {
         self.skips[sequence]
     }

@@ -1,11 +1,9 @@
 //! Labels with scores from texts, over all threads.
 
-use super::encoder::no_classification_head;
 use super::model::Model;
 use super::text_encoder::{Text, TextOptions};
 use super::workers::Workers;
 use crate::error::Result;
-use crate::format::header::HeadConfig;
 use crate::heads::Function;
 
 /// How a [`Classifier`] works.
@@ -48,7 +46,7 @@ impl Default for ClassifierOptions {
 #[derive(Debug)]
 pub struct Classifier {
     workers: Workers,
-    head: HeadConfig,
+    labels: Vec<String>,
     function: Function,
 }
 
@@ -67,20 +65,20 @@ impl Classifier {
     /// [`crate::Error::Model`] if the model has no classification head, [`crate::Error::Input`] if the options do not
     /// fit it.
     pub fn with_options(model: &Model, options: ClassifierOptions) -> Result<Classifier> {
-        let Some(head) = model.header().head.clone() else {
-            return Err(no_classification_head(model));
+        model.sequence_head()?;
+        let (Some(head), Some(labels)) = (&model.header().head, model.labels()) else {
+            unreachable!("a sequence classification head has labels");
         };
         Ok(Classifier {
             workers: Workers::new(model, options.text, options.threads, options.batch_tokens)?,
-            function: options.function.unwrap_or_else(|| Function::auto(&head)),
-            head,
+            function: options.function.unwrap_or_else(|| Function::auto(head)),
+            labels: labels.to_vec(),
         })
     }
 
     /// Names of the labels by index.
     pub fn labels(&self) -> &[String] {
-        let HeadConfig::SequenceClassification { labels, .. } = &self.head;
-        labels
+        &self.labels
     }
 
     /// One answer for each text, in order.

@@ -1,6 +1,7 @@
 //! A batch through encoder and head: what one thread owns.
 
 use super::batch::Batch;
+use super::layers::Layers;
 use super::model::Model;
 use crate::encoder::{Forward, Scratch, Sequences};
 use crate::error::{Error, Result};
@@ -125,13 +126,11 @@ impl Encoder {
     /// A record of several windows is the mean of its windows' logits, weighted by their tokens.
     ///
     /// # Errors
-    /// [`Error::Model`] if the model has no classification head; [`Error::Input`] as [`Encoder::embed`].
+    /// [`Error::Model`] if the model has no sequence classification head; [`Error::Input`] as [`Encoder::embed`].
     pub fn classify(&mut self, batch: &Batch, out: &mut Vec<f32>) -> Result<()> {
         let model = self.model.clone();
         let parts = model.parts();
-        let Some(head) = &parts.classification else {
-            return Err(no_classification_head(&model));
-        };
+        let head = model.sequence_head()?;
         let hidden_size = model.header().config.hidden_size;
         let mut pooled = std::mem::take(&mut self.spare);
         let result = self.mean_over_windows(
@@ -191,6 +190,55 @@ impl Encoder {
         Ok(())
     }
 
+    /// Shows the states `[tokens, width]` of each sequence to `visit`, with the indices of its record and of itself: the
+    /// last hidden states, or those that `layers` names.
+    ///
+    /// # Errors
+    /// [`Error::Input`] as [`Encoder::embed`].
+    pub(super) fn visit(
+        &mut self,
+        batch: &Batch,
+        layers: Option<&Layers>,
+        mut visit: impl FnMut(usize, usize, &[f32]),
+    ) -> Result<()> {
+        let Encoder {
+            model,
+            scratch,
+            record: combined,
+            ..
+        } = self;
+        let sequences = batch.sequences();
+        check(model, sequences)?;
+        let hidden_size = model.header().config.hidden_size;
+        let width = layers.map_or(hidden_size, |layers| layers.width(hidden_size));
+        let mut owners = batch
+            .records()
+            .enumerate()
+            .flat_map(|(record, range)| range.map(move |_| record));
+        for chunk in sequences.chunks(CHUNK_TOKENS) {
+            let view = sequences.view(chunk.clone());
+            combined.clear();
+            let last = forward(model).run(view, scratch, |stage, hidden| {
+                if let Some(layers) = layers {
+                    layers.take(stage, hidden, hidden_size, combined);
+                }
+            });
+            let states = match layers {
+                Some(_) => &combined[..],
+                None => last,
+            };
+            for (sequence, range) in chunk.zip(view.ranges()) {
+                let record = owners.next().expect("every sequence belongs to a record");
+                visit(
+                    record,
+                    sequence,
+                    &states[range.start * width..range.end * width],
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Shows the hidden states, `[tokens, hidden_size]`, behind the embeddings (index 0) and behind each layer (from
     /// 1) to `observe`.
     ///
@@ -209,15 +257,7 @@ impl Encoder {
     }
 }
 
-/// The error of a model that cannot classify.
-pub(super) fn no_classification_head(model: &Model) -> Error {
-    Error::Model(format!(
-        "{}: the model has no classification head; convert a checkpoint that was trained for sequence classification, or use 'embed'",
-        model.file().path().display()
-    ))
-}
-
-fn forward(model: &Model) -> Forward<'_> {
+pub(super) fn forward(model: &Model) -> Forward<'_> {
     let parts = model.parts();
     Forward {
         file: &parts.file,

@@ -4,7 +4,7 @@ use crate::encoder::EncoderTensors;
 use crate::error::{Error, Result};
 use crate::format::header::{Header, TokenizerConfig};
 use crate::format::{FormatError, Locator, ModelFile, Tensor};
-use crate::heads::{ClassificationHead, Dense};
+use crate::heads::{Dense, Head};
 use crate::kernels::Kernel;
 use crate::tokenizer::{self, BoundTokenizer, Tokenizer, Vocabulary};
 use half::f16;
@@ -40,7 +40,7 @@ pub(super) struct Parts {
     pub(super) file: ModelFile,
     pub(super) tensors: EncoderTensors,
     pub(super) dense: Vec<Dense<f16>>,
-    pub(super) classification: Option<ClassificationHead>,
+    pub(super) head: Option<Head>,
     tokenizer: Tokenizer,
     /// WordPiece's; other kinds have none.
     vocabulary: Option<VocabularyTensors>,
@@ -63,6 +63,14 @@ impl Model {
     /// [`Error::Io`], [`Error::Format`], or [`Error::Kernel`] if `BERTLET_KERNEL` names one that cannot run here.
     pub fn open(path: impl AsRef<Path>) -> Result<Model> {
         Model::new(ModelFile::open(path)?)
+    }
+
+    /// The model that lies in a file of another kind, `length` bytes from byte `offset` on, which is a multiple of 64.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_part(path: impl AsRef<Path>, offset: u64, length: u64) -> Result<Model> {
+        Model::new(ModelFile::open_part(path, offset, length)?)
     }
 
     /// The model that the executable carries, used in place.
@@ -90,7 +98,7 @@ impl Model {
             file,
             tensors: encoder,
             dense: heads.0,
-            classification: heads.1,
+            head: heads.1,
             tokenizer: tokenizer.0,
             vocabulary: tokenizer.1,
         };
@@ -165,7 +173,7 @@ impl Model {
 }
 
 type TokenizerParts = (Tokenizer, Option<VocabularyTensors>);
-type Heads = (Vec<Dense<f16>>, Option<ClassificationHead>);
+type Heads = (Vec<Dense<f16>>, Option<Head>);
 
 impl Parts {
     /// Finds all tensors of the file and nothing else.
@@ -173,11 +181,11 @@ impl Parts {
         let locator = file.locator();
         let tensors = EncoderTensors::locate(&locator)?;
         let dense = Dense::locate_all(&locator)?;
-        let classification = ClassificationHead::locate(&locator)?;
+        let head = Head::locate(&locator)?;
         let (tokenizer, vocabulary) = locate_tokenizer(&locator)?;
         locator.finish()?;
         check_ids(file, &tokenizer)?;
-        Ok((tensors, (dense, classification), (tokenizer, vocabulary)))
+        Ok((tensors, (dense, head), (tokenizer, vocabulary)))
     }
 }
 

@@ -131,6 +131,17 @@ impl TextEncoder {
     /// [`Error::Input`] if the text is too long and [`LongText::Error`] was asked for, or is a pair that the model's
     /// tokenizer has no template for.
     pub fn encode(&mut self, text: &Text<'_>, batch: &mut Batch) -> Result<EncodedText> {
+        let encoded = self.encode_part(text, batch)?;
+        batch.end_record();
+        Ok(encoded)
+    }
+
+    /// [`TextEncoder::encode`] into the record that [`Batch::end_record`] will end.
+    pub(super) fn encode_part(
+        &mut self,
+        text: &Text<'_>,
+        batch: &mut Batch,
+    ) -> Result<EncodedText> {
         let tokenizer = self.model.tokenizer();
         let template = tokenizer.rules().template();
         let is_pair = text.second.is_some();
@@ -184,7 +195,6 @@ impl TextEncoder {
                 self.push(room, TruncationSide::Right, is_pair, batch)
             }
         };
-        batch.end_record();
         Ok(EncodedText {
             tokens: batch.tokens() - before,
             truncated: is_long && self.options.long != LongText::Window,

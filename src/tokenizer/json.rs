@@ -7,7 +7,7 @@
 use super::{Tokens, charsmap};
 use crate::format::header::AddedToken;
 use crate::{Error, Result};
-use tokenizers::{Model as _, ModelWrapper, Tokenizer};
+use tokenizers::{Decoder as _, Model as _, ModelWrapper, Tokenizer};
 
 /// Name of the tensor that holds the file.
 pub const TOKENIZER_JSON: &str = "tokenizer.json";
@@ -87,6 +87,28 @@ impl JsonTokenizer {
         let offsets = characters.iter();
         out.offsets
             .extend(offsets.map(|&(start, end)| (byte(start), byte(end))));
+    }
+
+    /// The text that tokens spell by the file's decoder; without one, as `tokenizers` does, with blanks between them.
+    pub(super) fn join(&self, tokens: Vec<String>) -> String {
+        let plain = tokens.join(" ");
+        let decoder = self.tokenizer.get_decoder();
+        decoder
+            .and_then(|decoder| decoder.decode(tokens).ok())
+            .unwrap_or(plain)
+    }
+
+    /// For each token of `text`, whether the one before it is of the same word of the pre-tokenizer.
+    pub(super) fn continuations(&self, text: &str) -> Vec<bool> {
+        // The fast form has no words.
+        let encoding = self.tokenizer.encode_char_offsets(text, false);
+        let encoding = encoding.expect("a tokenizer that was checked encodes every text");
+        let words = encoding.get_word_ids();
+        let before = std::iter::once(None).chain(words.iter().copied());
+        before
+            .zip(words)
+            .map(|(before, word)| word.is_some() && before == *word)
+            .collect()
     }
 
     pub(super) fn token(&self, id: u32) -> Option<&str> {

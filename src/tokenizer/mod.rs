@@ -8,6 +8,7 @@
 mod added;
 mod builder;
 mod charsmap;
+mod decode;
 mod json;
 mod normalize;
 mod rules;
@@ -128,6 +129,19 @@ impl Tokenizer {
     /// Special tokens around the texts.
     pub fn template(&self) -> &Template {
         &self.template
+    }
+
+    /// What a piece that continues a word begins with; only WordPiece has such a mark.
+    pub fn continuation_prefix(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::WordPiece(rules) => Some(&rules.continuation_prefix),
+            Kind::Json(_) => None,
+        }
+    }
+
+    /// Tokens that are found in the text before anything else looks at it.
+    pub fn added_tokens(&self) -> &[AddedToken] {
+        &self.added
     }
 
     /// Id of the token for what the vocabulary cannot spell; byte-level encodings have none.

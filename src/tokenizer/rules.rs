@@ -19,6 +19,8 @@ pub(super) struct Rules {
     pub(super) unk_id: u32,
     /// Where a piece that continues a word starts in the trie; `None` if no token has the prefix.
     pub(super) continuation: Option<Node>,
+    /// What such a piece begins with.
+    pub(super) continuation_prefix: String,
     /// What a byte is to the fast loop.
     pub(super) ascii: [u8; 256],
     trim_offsets: bool,
@@ -50,6 +52,7 @@ impl Rules {
             max_input_chars_per_word: config.max_input_chars_per_word,
             unk_id,
             continuation: vocabulary.walk(vocabulary.root(), &config.continuing_subword_prefix),
+            continuation_prefix: config.continuing_subword_prefix.clone(),
             ascii: words::ascii_table(config.clean_text, config.lowercase),
             trim_offsets: config.trim_offsets,
             raw: AddedTokens::new(raw.map(|token| (token, token.content.clone())))?,

@@ -1,5 +1,9 @@
 //! The command line as its users meet it: the real binary, exit codes, both output streams.
 
+mod heads;
+mod hostile;
+mod shipping;
+mod streams;
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -302,7 +306,7 @@ fn a_full_disk_is_an_error() {
         .stdout(full)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(5));
     assert!(
         String::from_utf8_lossy(&output.stderr)
             .contains("<stdout>: the output cannot be written to its end: No space left")
@@ -325,7 +329,7 @@ fn wrong_files_are_named() {
     assert_eq!(directory.read("in.txt"), b"a\n");
     directory
         .run(&["classify", "-f", "in.txt", "-o", "none/out"], b"")
-        .failed(1, &["none/out: the output cannot be written"]);
+        .failed(5, &["none/out: the output cannot be written"]);
 }
 
 #[test]
@@ -346,7 +350,7 @@ fn models_that_cannot_be_used() {
         .run(&["classify", "-m", "headless.bertlet", "a"], b"")
         .failed(
             4,
-            &["headless.bertlet: the model has no classification head"],
+            &["headless.bertlet: the model is not made for sequence classification: it has no task head"],
         );
 }
 

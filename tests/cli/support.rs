@@ -1,8 +1,8 @@
 //! The real binary, on a tiny model that the test makes.
 
 use bertlet::format::header::{
-    Activation, Config, EmbeddingConfig, HeadConfig, Header, Pooling, Precision, Source,
-    TemplatePiece, TokenizerConfig, WordPieceConfig,
+    Activation, AddedToken, Config, EmbeddingConfig, HeadConfig, Header, Pooling, Precision,
+    Source, TemplatePiece, TokenizerConfig, WordPieceConfig,
 };
 use bertlet::format::{TensorData, write};
 use bertlet::tokenizer::VocabularyTables;
@@ -18,8 +18,9 @@ use std::{
 const HIDDEN: usize = 8;
 const INNER: usize = 12;
 const POSITIONS: usize = 16;
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 13] = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "dog", "sleep", "##s", "good", "bad", ".",
+    "[MASK]",
 ];
 
 /// A directory of a test's own, removed when the test is over.
@@ -152,6 +153,24 @@ impl Noise {
 
 /// Bytes of a model file with random weights, with or without a classification head.
 pub fn model(head: bool) -> Vec<u8> {
+    model_for(head.then(|| classifier(&["negative", "positive"])))
+}
+
+/// A sequence classification head.
+pub fn classifier(labels: &[&str]) -> HeadConfig {
+    HeadConfig::SequenceClassification {
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        problem_type: None,
+        pooler: Some(Activation::Tanh),
+        cross_encoder: None,
+    }
+}
+
+/// Id of `[MASK]`.
+pub const MASK: u32 = 12;
+
+/// Bytes of a model file with random weights and this head.
+pub fn model_for(head: Option<HeadConfig>) -> Vec<u8> {
     let words: Vec<(&str, u32)> = WORDS.into_iter().zip(0..).collect();
     let tables = VocabularyTables::build(&words).unwrap();
     let mut noise = Noise(7);
@@ -187,18 +206,44 @@ pub fn model(head: bool) -> Vec<u8> {
         tensors.push(noise.f32(&format!("{name}.weight"), &[HIDDEN]));
         tensors.push(noise.f32(&format!("{name}.bias"), &[HIDDEN]));
     }
-    if head {
+    let (pooler, outputs, next_sentence, predictions) = match &head {
+        None => (false, 0, false, false),
+        Some(HeadConfig::SequenceClassification { labels, pooler, .. }) => {
+            (pooler.is_some(), labels.len(), false, false)
+        }
+        Some(HeadConfig::TokenClassification { labels }) => (false, labels.len(), false, false),
+        Some(HeadConfig::QuestionAnswering {}) => (false, 2, false, false),
+        Some(HeadConfig::MultipleChoice { pooler }) => (pooler.is_some(), 1, false, false),
+        Some(HeadConfig::NextSentencePrediction {}) => (true, 0, true, false),
+        Some(HeadConfig::MaskedLanguageModel { next_sentence, .. }) => {
+            (*next_sentence, 0, *next_sentence, true)
+        }
+    };
+    if pooler {
         tensors.push(noise.f16("pooler.weight", &[HIDDEN, HIDDEN]));
         tensors.push(noise.f32("pooler.bias", &[HIDDEN]));
-        tensors.push(noise.f32("classifier.weight", &[2, HIDDEN]));
-        tensors.push(noise.f32("classifier.bias", &[2]));
+    }
+    if outputs > 0 {
+        tensors.push(noise.f32("classifier.weight", &[outputs, HIDDEN]));
+        tensors.push(noise.f32("classifier.bias", &[outputs]));
+    }
+    if next_sentence {
+        tensors.push(noise.f32("next_sentence.weight", &[2, HIDDEN]));
+        tensors.push(noise.f32("next_sentence.bias", &[2]));
+    }
+    if predictions {
+        tensors.push(noise.f16("predictions.transform.weight", &[HIDDEN, HIDDEN]));
+        tensors.push(noise.f32("predictions.transform.bias", &[HIDDEN]));
+        tensors.push(noise.f32("predictions.LayerNorm.weight", &[HIDDEN]));
+        tensors.push(noise.f32("predictions.LayerNorm.bias", &[HIDDEN]));
+        tensors.push(noise.f32("predictions.bias", &[WORDS.len()]));
     }
     let mut bytes = Vec::new();
     write(header(head), &tensors, &mut bytes).unwrap();
     bytes
 }
 
-fn header(head: bool) -> Header {
+fn header(head: Option<HeadConfig>) -> Header {
     let special = |id, type_id| TemplatePiece::Special { id, type_id };
     let first = || TemplatePiece::First { type_id: 0 };
     Header {
@@ -234,7 +279,15 @@ fn header(head: bool) -> Header {
             continuing_subword_prefix: "##".to_owned(),
             max_input_chars_per_word: 100,
             trim_offsets: false,
-            added_tokens: Vec::new(),
+            added_tokens: vec![AddedToken {
+                id: MASK,
+                content: "[MASK]".to_owned(),
+                single_word: false,
+                lstrip: true,
+                rstrip: false,
+                normalized: false,
+                special: true,
+            }],
             single: vec![special(2, 0), first(), special(3, 0)],
             pair: vec![
                 special(2, 0),
@@ -253,11 +306,7 @@ fn header(head: bool) -> Header {
             default_prompt_name: None,
             include_prompt: true,
         },
-        head: head.then(|| HeadConfig::SequenceClassification {
-            labels: vec!["negative".to_owned(), "positive".to_owned()],
-            problem_type: None,
-            pooler: Some(Activation::Tanh),
-        }),
+        head,
         tensors: Vec::new(),
     }
 }

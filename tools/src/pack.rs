@@ -207,17 +207,28 @@ fn push_heads(
     if let Some(pooler) = &weights.pooler {
         push_linear("pooler", pooler, out)?;
     }
-    if let Some(classifier) = &weights.classifier {
-        let shape = [classifier.out_features, classifier.in_features];
+    for (name, linear) in [
+        ("classifier", &weights.classifier),
+        ("next_sentence", &weights.next_sentence),
+    ] {
+        let Some(linear) = linear else { continue };
+        let shape = [linear.out_features, linear.in_features];
+        let part = |part: &str| format!("{name}.{part}");
+        out.push(TensorData::new(part("weight"), &shape, &linear.weight));
+        out.push(TensorData::new(part("bias"), &shape[..1], &linear.bias));
+    }
+    if let Some(predictions) = &weights.language_model {
+        push_linear("predictions.transform", &predictions.transform, out)?;
+        push_layer_norm("predictions.LayerNorm", &predictions.layer_norm, out);
+        let vocab_size = predictions.bias.len();
+        if let Some(decoder) = &predictions.decoder {
+            let shape = [vocab_size, predictions.transform.out_features];
+            out.push(half("predictions.decoder.weight", &shape, decoder)?);
+        }
         out.push(TensorData::new(
-            "classifier.weight",
-            &shape,
-            &classifier.weight,
-        ));
-        out.push(TensorData::new(
-            "classifier.bias",
-            &shape[..1],
-            &classifier.bias,
+            "predictions.bias",
+            &[vocab_size],
+            &predictions.bias,
         ));
     }
     for (i, (linear, dense)) in weights

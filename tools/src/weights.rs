@@ -22,8 +22,13 @@ pub struct Weights {
     pub layers: Vec<LayerWeights>,
     /// `[hidden_size, hidden_size]`, followed by the head's activation, where the checkpoint has one.
     pub pooler: Option<Linear>,
-    /// `[labels, hidden_size]`, where the checkpoint has one.
+    /// `[outputs, hidden_size]`, where the checkpoint has one: labels of texts or tokens, start and end of an answer, or
+    /// the one score of a candidate.
     pub classifier: Option<Linear>,
+    /// `[2, hidden_size]`, where the checkpoint predicts whether a sentence follows.
+    pub next_sentence: Option<Linear>,
+    /// What finds masked words, where the checkpoint has it.
+    pub language_model: Option<LanguageModel>,
     /// Layers behind the pooling of a sentence vector (sentence-transformers' `2_Dense`), in order.
     pub dense: Vec<Linear>,
 }
@@ -64,5 +69,18 @@ pub struct LayerNorm {
     /// `[hidden_size]`.
     pub weight: Vec<f32>,
     /// `[hidden_size]`.
+    pub bias: Vec<f32>,
+}
+
+/// From a masked token's hidden state to the vocabulary.
+#[derive(Debug, Clone)]
+pub struct LanguageModel {
+    /// `[embedding_width, hidden_size]`, followed by the head's activation.
+    pub transform: Linear,
+    /// Behind it.
+    pub layer_norm: LayerNorm,
+    /// `[vocab_size, embedding_width]`; `None` where it is the word embedding.
+    pub decoder: Option<Vec<f32>>,
+    /// `[vocab_size]`.
     pub bias: Vec<f32>,
 }

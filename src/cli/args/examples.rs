@@ -8,7 +8,76 @@ Examples:
   bertlet classify -f reviews.txt -o labels.txt --progress
   bertlet classify -f reviews.csv --text-field review      the user's columns, then label and score
   bertlet classify -m nli.bertlet --pairs < pairs.tsv      two texts a line, with a tab between them
-  bertlet classify --input-format jsonl --on-error record < in.jsonl > out.jsonl";
+  bertlet classify --input-format jsonl --on-error record < in.jsonl > out.jsonl
+  bertlet classify --labels \"sports,politics,music\" \"The band plays tonight.\"
+  bertlet classify -m nli.bertlet --labels \"urgent,can wait\" --multi-label --format jsonl < mail.txt
+  bertlet classify --labels-file labels.tsv -f texts.txt   a label a line, and example phrases behind tabs
+
+Labels of your own (zero-shot):
+  With a model of natural language inference, a label's score is how surely the text entails \"This example is LABEL.\".
+  With a model of sentence vectors it is the cosine to the label's text (or to the mean of its example phrases), divided by
+  --temperature, then softmax. jsonl: {\"sequence\":…,\"labels\":[…],\"scores\":[…]}, best first.";
+
+pub const TAG: &str = "\
+Examples:
+  bertlet tag -m ner.bertlet \"Ada Lovelace was born in London.\"     [Ada Lovelace](PER) was born in [London](LOC).
+  bertlet tag -m ner.bertlet --format jsonl < texts.txt              [{\"entity_group\":…,\"score\":…,\"word\":…,\"start\":…,\"end\":…},…]
+  bertlet tag -m ner.bertlet --aggregation first -f news.jsonl       all of a word has one label
+
+Notes:
+  start and end count characters (Unicode scalar values) of the text.
+  A text that is too long is read in overlapping windows (--stride tokens); each token gets its label from the window in
+  which it stands furthest from an edge, so nothing is cut in two or found twice.";
+
+pub const ANSWER: &str = "\
+Examples:
+  bertlet answer -m squad.bertlet \"Who was born?\" \"Ada Lovelace was born in London.\"
+  bertlet answer -m squad.bertlet -q \"Who was born?\" -f articles.txt      one question, a text a line
+  bertlet answer -m squad.bertlet --no-answer < pairs.tsv                  question and text a line, with a tab between
+  bertlet answer -m squad.bertlet -k 3 --text-field context -f squad.jsonl fields: question and context
+
+Notes:
+  The output is answer, score, start, end; as JSON {\"score\":…,\"start\":…,\"end\":…,\"answer\":…}, a list with -k 2 or more.
+  start and end count characters of the text. Without -q, give --question-field and --text-field where records have fields.";
+
+pub const FILL: &str = "\
+Examples:
+  bertlet fill -m bert.bertlet \"The capital of France is [MASK].\"
+  bertlet fill -m bert.bertlet -k 3 --format jsonl < masked.txt     [{\"score\":…,\"token\":…,\"token_str\":…,\"sequence\":…},…]
+  bertlet fill -m bert.bertlet --targets \"good,bad\" \"The film was [MASK].\"
+  bertlet fill -m bert.bertlet --score < lines.txt                  pseudo-perplexity, log-likelihood, tokens
+
+Notes:
+  Text output has word and score in turn, mask after mask. Several masks are filled independently of each other; as JSON
+  each has a list of its own. --score masks each token of a line in turn: a line of n tokens takes n passes.";
+
+pub const RERANK: &str = "\
+Examples:
+  bertlet rerank -m cross-encoder.bertlet \"how tall is the tower\" -f passages.txt -k 10
+  bertlet rerank -m cross-encoder.bertlet \"how tall is the tower\" --format json < passages.txt   [{\"index\":…,\"score\":…,\"text\":…},…]
+
+Notes:
+  Index counts the input's records from 0. All scores are needed before the first can be shown, so texts wait in memory.";
+
+pub const NEXT: &str = "\
+Examples:
+  bertlet next -m bert.bertlet \"The sun rose.\" \"It was warm.\"       the probability that the second follows the first
+  bertlet next -m bert.bertlet < pairs.tsv                            two texts a line, with a tab between them";
+
+pub const CHOOSE: &str = "\
+Examples:
+  bertlet choose -m swag.bertlet \"She opened the door\" \"and went in.\" \"and the sea is blue.\"
+  bertlet choose -m swag.bertlet < tasks.tsv               a line: the context and its candidates, with tabs between them
+  bertlet choose -m swag.bertlet -f tasks.jsonl            {\"text\": …, \"choices\": [\"…\", \"…\"]}
+
+Notes:
+  The output is the chosen candidate's index from 0, its probability and its text.";
+
+pub const ATTENTION: &str = "\
+Examples:
+  bertlet attention \"The animal didn't cross the street because it was too tired\" --word it
+  bertlet attention \"A cat sleeps.\" --layer 3 --head 2 --svg attention.svg
+  bertlet attention \"A cat sleeps.\" --json";
 
 pub const EMBED: &str = "\
 Examples:
@@ -18,11 +87,14 @@ Examples:
   bertlet embed --input-format jsonl --text-field body < docs.jsonl > vectors.jsonl
   bertlet embed --prompt query --dimensions 256 --encoding int8 --format npy -f queries.txt -o q.npy
   bertlet embed --long window -f articles.txt              long texts: the mean over overlapping windows
+  bertlet embed --layer -1,-2,-3,-4 \"a sentence\"          features: four layers' states side by side, pooled
+  bertlet embed --layer 6 --per-token \"a sentence\"        … of each token
 
 Notes:
   In jsonl a text that was cut is marked with \"truncated\": true.
   csv and tsv name their columns 0, 1, 2, …
   f32 has no header: 4 bytes a number, --dimensions or the model's hidden size numbers a record.
+  With --layer or --per-token the vectors are plain hidden states: no dense layers, and normalized only on request.
   npy needs its number of rows first: in a file it is filled in at the end, in a pipe the rows wait
   in an unnamed temporary file (TMPDIR) until they are counted. f32 waits for nothing.
   With --on-error record a bad record is a row of NaN (zeros where the encoding has no NaN) in npy, f32,
@@ -54,3 +126,15 @@ pub const VERIFY: &str = "\
 Examples:
   bertlet verify model.bertlet
   bertlet verify models/*.bertlet && echo all good";
+
+pub const BUNDLE: &str = "\
+Examples:
+  bertlet bundle -m my.bertlet -o my-classifier
+  ./my-classifier \"a text\"                                the model's task: its labels, or a vector
+  ./my-classifier < texts.txt
+  ./my-classifier embed \"a text\"                          any other subcommand, with the model inside
+
+Notes:
+  The bundle is this program with the model behind it, mapped from there. A bundle made by a program without a default
+  model (the engine) is smaller.
+  A first word that is the name of a subcommand is one; -- in front of it makes it a text.";

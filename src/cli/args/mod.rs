@@ -2,22 +2,27 @@
 
 mod examples;
 mod shared;
+mod tasks;
 
 pub use shared::{InputArgs, LongChoice, ModelArgs, OutputArgs, RunArgs, TextArgs};
+pub use tasks::{
+    AnswerArgs, AttentionArgs, ChooseArgs, ColorChoice, FeatureArgs, FillArgs, LabelArgs, NextArgs,
+    RankShape, RerankArgs, TagArgs, ZeroShotChoice,
+};
 
 use super::{
     exit,
     output::{record::RecordShape, vectors::VectorShape},
 };
-use crate::{heads::Function, vector::Element};
+use crate::{heads::Function, kernels::Kernel, vector::Element};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
 /// BERT inference for CPUs: labels and vectors from text, offline.
 #[derive(Debug, Parser)]
 #[command(
     name = "bertlet",
-    version,
+    version = version(),
     about,
     after_help = exit::HELP,
     subcommand_required = true,
@@ -32,12 +37,33 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Give texts the labels of the model's classification head.
+    /// Give texts the labels of the model's classification head, or labels of your own.
     #[command(after_help = examples::CLASSIFY)]
     Classify(ClassifyArgs),
+    /// Find names and other entities in texts.
+    #[command(after_help = examples::TAG)]
+    Tag(TagArgs),
+    /// Answer questions with parts of a text.
+    #[command(after_help = examples::ANSWER)]
+    Answer(AnswerArgs),
+    /// Find words for masks, or say how likely a line is.
+    #[command(after_help = examples::FILL)]
+    Fill(FillArgs),
+    /// Sort texts by how well they match a query (cross-encoder).
+    #[command(after_help = examples::RERANK)]
+    Rerank(RerankArgs),
+    /// Say how likely one text follows another.
+    #[command(after_help = examples::NEXT)]
+    Next(NextArgs),
+    /// Choose between candidates for a text (multiple choice).
+    #[command(after_help = examples::CHOOSE)]
+    Choose(ChooseArgs),
     /// Turn texts into vectors.
     #[command(after_help = examples::EMBED)]
     Embed(EmbedArgs),
+    /// Show what each word of a text looks at.
+    #[command(after_help = examples::ATTENTION)]
+    Attention(AttentionArgs),
     /// Compare pairs of texts by the cosine of their vectors.
     #[command(after_help = examples::SIMILARITY)]
     Similarity(SimilarityArgs),
@@ -50,6 +76,24 @@ pub enum Command {
     /// Read a whole model file and check it against its checksums.
     #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
+    /// Make one executable of this program and a model.
+    #[command(after_help = examples::BUNDLE)]
+    Bundle(BundleArgs),
+}
+
+/// Version, commit, target and kernels.
+fn version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let kernels: Vec<&str> = Kernel::names().collect();
+        format!(
+            "{} ({}, {}, kernels {})",
+            env!("CARGO_PKG_VERSION"),
+            env!("BERTLET_COMMIT"),
+            env!("BERTLET_TARGET"),
+            kernels.join(" ")
+        )
+    });
+    &TEXT
 }
 
 /// `bertlet classify`.
@@ -64,6 +108,9 @@ pub struct ClassifyArgs {
     /// From text to tokens.
     #[command(flatten)]
     pub text: TextArgs,
+    /// Labels of the user's.
+    #[command(flatten)]
+    pub labels: LabelArgs,
     /// Show the N best labels [default: 1]
     #[arg(short = 'k', long, value_name = "N", value_parser = at_least_one)]
     pub top: Option<usize>,
@@ -130,6 +177,9 @@ pub struct EmbedArgs {
     /// From tokens to vectors.
     #[command(flatten)]
     pub vector: VectorArgs,
+    /// Which states.
+    #[command(flatten)]
+    pub features: FeatureArgs,
     /// Shape of the output
     #[arg(long, value_enum, default_value = "jsonl")]
     pub format: VectorShape,
@@ -295,6 +345,17 @@ pub struct VerifyArgs {
     /// Where the model comes from.
     #[command(flatten)]
     pub model: ModelArgs,
+}
+
+/// `bertlet bundle`.
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// Model file
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// The executable to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -150,6 +150,14 @@ pub struct OutputArgs {
     /// What a bad record does: stop the run, be skipped, or leave an error record in its place
     #[arg(long, value_enum, default_value = "stop")]
     pub on_error: OnError,
+    /// Go on with the output of an interrupted run: keep the whole records that -o FILE holds, drop what follows the
+    /// last of them, and answer the records of the input that come after as many. Give the same input and options
+    #[arg(long, conflicts_with = "resume_from")]
+    pub resume: bool,
+    /// Pass over the first N records of the input, and leave out the header line, so that the output can be appended
+    /// to that of an interrupted run (>>)
+    #[arg(long, value_name = "N", conflicts_with = "output")]
+    pub resume_from: Option<u64>,
 }
 
 /// How the work is done.

@@ -1,6 +1,6 @@
 //! `bertlet classify`.
 
-use super::{Input, record_format, record_shape, run};
+use super::{Input, record_format, record_shape, run, zero_shot::zero_shot};
 use crate::{
     Batch, Encoder, Model, TextOptions,
     cli::{
@@ -18,22 +18,25 @@ use crate::{
     format::header::{HeadConfig, ProblemType},
     heads::Function,
 };
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 /// Runs the command.
 pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
     let model = engine::open(&args.model)?;
-    let Some(head) = &model.header().head else {
-        return Err(Failure::model(anyhow!(
-            "{}: the model has no classification head; use a model converted from a classifier (bertlet embed works with this one)",
-            model.file().path().display()
-        )));
+    if let Some(code) = zero_shot(args, &model)? {
+        return Ok(code);
+    }
+    model.sequence_head().map_err(Failure::model)?;
+    let Some(
+        head @ HeadConfig::SequenceClassification {
+            labels,
+            problem_type,
+            ..
+        },
+    ) = &model.header().head
+    else {
+        unreachable!("the head was asked for");
     };
-    let HeadConfig::SequenceClassification {
-        labels,
-        problem_type,
-        ..
-    } = head;
     let regression = *problem_type == Some(ProblemType::Regression);
     let options = engine::text_options(&args.text, None);
     // Options that do not fit the model are found before the input is touched.

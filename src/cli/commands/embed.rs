@@ -1,6 +1,6 @@
 //! `bertlet embed`.
 
-use super::{Input, record_format, run};
+use super::{Input, features::features, record_format, run};
 use crate::{
     Batch, EmbeddingOptions, Encoder, Model, TextOptions,
     cli::{
@@ -27,30 +27,17 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
         ));
     }
     let model = engine::open(&args.model)?;
+    if args.features.layer.is_some() || args.features.per_token {
+        return features(args, &model);
+    }
     let prompt = model.prompt(args.vector.prompt.as_deref());
     let options = engine::text_options(&args.text, prompt);
     let embedding = engine::embedding_options(&args.vector);
     let dimensions = embedding.width(&model).map_err(Failure::usage)?;
     Lane::new(&model, &options).map_err(Failure::usage)?;
     let input = Input::open(&args.input, &args.run, false)?;
-    let shape = VectorFormat::record_shape(args.format);
-    let mut records = record_format(
-        shape,
-        "embedding",
-        &args.input,
-        &input,
-        &args.output,
-        args.with_text,
-    );
     let columns = element.columns(dimensions);
-    records.columns = (0..columns).map(|column| column.to_string()).collect();
-    let format = VectorFormat {
-        shape: args.format,
-        element,
-        dimensions,
-        model: model.header().source.name.clone(),
-        records,
-    };
+    let format = vector_format(args, &model, &input, dimensions);
     let array = (args.format == VectorShape::Npy).then_some(Array {
         descr: element.numpy(),
         columns,
@@ -67,6 +54,34 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
     };
     let args = (&args.input, &args.output, &args.run);
     run(task, input, args, array, max_length)
+}
+
+/// How vectors of this length are written.
+pub(super) fn vector_format(
+    args: &EmbedArgs,
+    model: &Model,
+    input: &Input,
+    dimensions: usize,
+) -> VectorFormat {
+    let element = args.encoding.element();
+    let shape = VectorFormat::record_shape(args.format);
+    let mut records = record_format(
+        shape,
+        "embedding",
+        &args.input,
+        input,
+        &args.output,
+        args.with_text,
+    );
+    let columns = element.columns(dimensions);
+    records.columns = (0..columns).map(|column| column.to_string()).collect();
+    VectorFormat {
+        shape: args.format,
+        element,
+        dimensions,
+        model: model.header().source.name.clone(),
+        records,
+    }
 }
 
 struct Embed {

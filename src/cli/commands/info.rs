@@ -61,23 +61,7 @@ fn facts(model: &Model) -> anyhow::Result<Value> {
         .iter()
         .map(|tensor| elements(&tensor.shape) * tensor.dtype.size() as u64)
         .sum();
-    let head = head.as_ref().map(|head| {
-        let HeadConfig::SequenceClassification {
-            labels,
-            problem_type,
-            ..
-        } = head;
-        json!({
-            "kind": "sequence_classification",
-            "labels": labels,
-            "problem_type": problem_type,
-            "function": match Function::auto(head) {
-                Function::Softmax => "softmax",
-                Function::Sigmoid => "sigmoid",
-                Function::None => "none",
-            },
-        })
-    });
+    let head = head.as_ref().map(head_facts).transpose()?;
     Ok(json!({
         "file": model.file().path().display().to_string(),
         "source": value(source)?,
@@ -113,6 +97,21 @@ fn tokenizer_facts(tokenizer: &TokenizerConfig) -> Value {
     }
     facts["added_tokens"] = tokenizer.added_tokens().len().into();
     facts
+}
+
+/// What the header says of the head, and the function that its scores pass through.
+fn head_facts(head: &HeadConfig) -> anyhow::Result<Value> {
+    let mut facts = value(head)?;
+    if let HeadConfig::SequenceClassification { problem_type, .. } = head {
+        facts["problem_type"] = json!(problem_type);
+        facts["function"] = match Function::auto(head) {
+            Function::Softmax => "softmax",
+            Function::Sigmoid => "sigmoid",
+            Function::None => "none",
+        }
+        .into();
+    }
+    Ok(facts)
 }
 
 fn value(part: &impl Serialize) -> anyhow::Result<Value> {

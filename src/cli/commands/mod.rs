@@ -1,33 +1,55 @@
 //! The subcommands.
 
+mod answer;
+mod attention;
+mod bundle;
+mod choose;
 mod classify;
 mod embed;
+mod features;
+mod fill;
 mod info;
+mod next;
+mod rerank;
 mod similarity;
+mod tag;
+mod task;
 mod tokenize;
 mod verify;
+mod zero_shot;
 
+pub use answer::answer;
+pub use attention::attention;
+pub use bundle::bundle;
+pub use choose::choose;
 pub use classify::classify;
 pub use embed::embed;
+pub use fill::fill;
 pub use info::info;
+pub use next::next;
+pub use rerank::rerank;
 pub use similarity::similarity;
+pub use tag::tag;
 pub use tokenize::tokenize;
 pub use verify::verify;
 
 use super::{
     args::{InputArgs, OutputArgs, RunArgs},
     exit::{self, Failure, message},
-    input::{Arguments, Files, InputFormat, RecordReader, check_readable},
+    input::{Arguments, Files, InputFormat, InputOptions, RecordReader, check_readable},
     output::{
+        Format,
         record::{RecordFormat, RecordShape},
+        resume::Framing,
         sink::{Array, Sink},
     },
     progress::Progress,
-    stream::{self, Settings, Summary, Task},
+    signals::{self, Signals},
+    stream::{self, Before, Settings, Summary, Task},
 };
 use std::{
     io::{self, IsTerminal},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -47,6 +69,11 @@ impl Input {
         let mut options = args.options()?;
         // Records with fields have a second text if --pair-field names it.
         options.pairs |= pairs;
+        Input::open_with(args, run, options)
+    }
+
+    /// Opens the input, read as `options` say.
+    fn open_with(args: &InputArgs, run: &RunArgs, options: InputOptions) -> Result<Self, Failure> {
         if let Some(texts) = args.arguments() {
             if options.pairs && texts.len() % 2 == 1 {
                 return Err(Failure::usage(format!(
@@ -133,22 +160,78 @@ fn run<T: Task>(
     max_length: usize,
 ) -> Result<u8, Failure> {
     let (input_args, output, run) = args;
-    let mut sink = Sink::open(output.output.as_deref(), &input_args.files)?;
-    if let Some(array) = array {
-        sink.begin_array(array)?;
-    }
+    let (sink, before) = open_output(output, &input_args.files, task.format(), array)?;
     let settings = Settings {
         threads: run.threads(input.records),
         batch_tokens: run.batch_tokens,
         on_error: output.on_error,
         max_record_bytes: input_args.max_line_bytes,
+        before,
     };
-    let summary = stream::run(input.reader, Arc::new(task), sink, settings, input.progress)?;
-    Ok(conclude(&summary, max_length))
+    let signals = Some(Signals::catch()?);
+    let task = Arc::new(task);
+    let summary = stream::run(input.reader, task, sink, settings, input.progress, signals)?;
+    Ok(conclude(&summary, max_length, output, before))
+}
+
+/// Opens the output, and finds out what of it is there already.
+fn open_output(
+    args: &OutputArgs,
+    inputs: &[PathBuf],
+    format: &impl Format,
+    array: Option<Array>,
+) -> Result<(Sink, Before), Failure> {
+    let framing = format.framing();
+    if args.resume {
+        if args.on_error == stream::OnError::Skip {
+            return Err(Failure::usage(
+                "--resume counts the records of the output, and --on-error skip leaves some out; use --on-error record",
+            ));
+        }
+        if framing == Framing::Document {
+            return Err(Failure::usage(
+                "--resume cannot go on with this format, which is one document; use another, jsonl for example",
+            ));
+        }
+        let Some(path) = args
+            .output
+            .as_deref()
+            .filter(|path| path.as_os_str() != "-")
+        else {
+            return Err(Failure::usage(
+                "--resume needs -o FILE; for other outputs there is --resume-from",
+            ));
+        };
+        let mut header = Vec::new();
+        format.begin(&mut header);
+        let (sink, kept) = Sink::reopen(path, inputs, &header, framing, array)?;
+        let before = Before {
+            records: kept.records,
+            rows: kept.records,
+            begun: kept.end > 0,
+        };
+        return Ok((sink, before));
+    }
+    let records = args.resume_from.unwrap_or(0);
+    if records > 0 && (framing == Framing::Document || array.is_some()) {
+        return Err(Failure::usage(
+            "--resume-from leaves out the beginning of the output, which this format needs; use another, jsonl for example",
+        ));
+    }
+    let mut sink = Sink::open(args.output.as_deref(), inputs)?;
+    if let Some(array) = array {
+        sink.begin_array(array)?;
+    }
+    let before = Before {
+        records,
+        rows: 0,
+        begun: records > 0,
+    };
+    Ok((sink, before))
 }
 
 /// Says on stderr what the output alone does not tell.
-fn conclude(summary: &Summary, max_length: usize) -> u8 {
+fn conclude(summary: &Summary, max_length: usize, output: &OutputArgs, before: Before) -> u8 {
     if summary.closed {
         return exit::OK;
     }
@@ -170,7 +253,21 @@ fn conclude(summary: &Summary, max_length: usize) -> u8 {
             "{} of {} records were bad",
             totals.failed, totals.records
         ));
-        return exit::SOME_RECORDS_FAILED;
     }
-    exit::OK
+    if let Some(signal) = summary.interrupted {
+        let records = before.records + totals.records;
+        let again = match output.output {
+            Some(_) if output.on_error != stream::OnError::Skip => "--resume".to_owned(),
+            _ => format!("--resume-from {records} >> OUTPUT"),
+        };
+        message(format_args!(
+            "interrupted by {} behind record {records}; the same command with {again} goes on from there",
+            signals::name(signal)
+        ));
+        return exit::SIGNAL + signal as u8;
+    }
+    match totals.failed {
+        0 => exit::OK,
+        _ => exit::SOME_RECORDS_FAILED,
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
         engine,
         exit::Failure,
         input::{Record, Texts},
-        output::{Format, Totals, json},
+        output::{Format, Totals, json, resume::Framing},
         stream::{Done, OnError, Task},
     },
     format::header::TemplatePiece,
@@ -235,4 +235,8 @@ impl Format for TokenFormat {
     }
 
     fn end(&self, _: &mut Vec<u8>, _: &Totals) {}
+
+    fn framing(&self) -> Framing {
+        Framing::Lines
+    }
 }

@@ -2,100 +2,43 @@
 
 use super::{
     Fields, InputFormat, InputOptions, Place, Record, RecordReader, Source, Texts, decode,
+    line::too_long,
+    rows::{Cells, Row, RowReader},
 };
 use anyhow::{Context, Result, bail};
-use std::{
-    io::{self, Read},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
-
-/// Stops a reader that takes in too much for one row: a quote that is never closed would swallow the whole input.
-struct Limited {
-    inner: Box<dyn io::BufRead + Send>,
-    /// Bytes read since the last row was finished.
-    since_row: Arc<AtomicU64>,
-    limit: u64,
-    line_end: Arc<LineEnd>,
-    last: u8,
-}
-
-/// How the input's first line ends.
-#[derive(Default)]
-struct LineEnd {
-    seen: AtomicBool,
-    cr_lf: AtomicBool,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.since_row.load(Ordering::Relaxed) > self.limit {
-            return Err(io::Error::other(format!(
-                "the row has more than {} bytes, the limit of --max-line-bytes; is a quote missing?",
-                self.limit
-            )));
-        }
-        let count = self.inner.read(buffer)?;
-        self.since_row.fetch_add(count as u64, Ordering::Relaxed);
-        let bytes = &buffer[..count];
-        if !self.line_end.seen.load(Ordering::Relaxed)
-            && let Some(end) = memchr::memchr(b'\n', bytes)
-        {
-            let before = end.checked_sub(1).map_or(self.last, |before| bytes[before]);
-            self.line_end
-                .cr_lf
-                .store(before == b'\r', Ordering::Relaxed);
-            self.line_end.seen.store(true, Ordering::Relaxed);
-        }
-        self.last = bytes.last().copied().unwrap_or(self.last);
-        Ok(count)
-    }
-}
+use std::sync::Arc;
 
 /// Reads rows.
 pub struct Rows {
-    reader: ::csv::Reader<Limited>,
-    since_row: Arc<AtomicU64>,
-    line_end: Arc<LineEnd>,
-    source: Arc<str>,
+    reader: RowReader,
+    cells: Cells,
     names: Arc<[String]>,
     first: usize,
     second: Option<usize>,
     id: Option<usize>,
-    row: ::csv::ByteRecord,
     options: InputOptions,
 }
 
 impl Rows {
     /// Reads the header and finds the columns in it.
     pub fn new(source: Source, options: InputOptions) -> Result<Self> {
-        let since_row = Arc::new(AtomicU64::new(0));
-        let line_end = Arc::new(LineEnd::default());
-        let limited = Limited {
-            inner: source.reader,
-            since_row: since_row.clone(),
-            limit: options.max_record_bytes as u64,
-            line_end: line_end.clone(),
-            last: 0,
-        };
         let tabs = options.format == InputFormat::Tsv;
-        let mut reader = ::csv::ReaderBuilder::new()
-            .delimiter(if tabs { b'\t' } else { b',' })
-            .quoting(!tabs)
-            // Rows of the wrong length are bad records, not the end.
-            .flexible(true)
-            .has_headers(true)
-            .from_reader(limited);
-        let header = reader
-            .byte_headers()
-            .with_context(|| format!("{}: the header row cannot be read", source.name))?;
-        let mut names = Vec::with_capacity(header.len());
-        for name in header {
+        let mut reader = RowReader::new(source, tabs, options.max_record_bytes);
+        let mut cells = Cells::default();
+        match reader.read(&mut cells)? {
+            Row::End | Row::Whole => {}
+            Row::Unclosed(column) => bail!("{}: {}", reader.place(), unclosed(column)),
+            Row::TooLong(length) => bail!(
+                "{}: {}",
+                reader.place(),
+                too_long(length, options.max_record_bytes)
+            ),
+        }
+        let mut names = Vec::new();
+        for name in cells.iter() {
             names.push(match decode(name, options.strict) {
                 Ok((name, _)) => name.into_owned(),
-                Err(reason) => bail!("{}:1: {reason}", source.name),
+                Err(reason) => bail!("{}: {reason}", reader.place()),
             });
         }
         let find = |name: &str| {
@@ -105,7 +48,7 @@ impl Rows {
                 .with_context(|| {
                     format!(
                         "{}: has no column {name:?}; its columns are {}",
-                        source.name,
+                        reader.name(),
                         if names.is_empty() {
                             "none".to_owned()
                         } else {
@@ -120,10 +63,7 @@ impl Rows {
             id: options.id_field.as_deref().map(find).transpose()?,
             names: names.into(),
             reader,
-            since_row,
-            line_end,
-            source: source.name,
-            row: ::csv::ByteRecord::new(),
+            cells,
             options,
         })
     }
@@ -133,36 +73,40 @@ impl Rows {
         self.names.clone()
     }
 
-    fn record(&self, place: Place) -> Record {
-        let mut cells = Vec::with_capacity(self.row.len());
+    /// The row in `cells` as a record, bad for `reason` if there is one already.
+    fn record(&self, place: Place, mut reason: Option<String>) -> Record {
+        let mut cells = Vec::with_capacity(self.names.len());
         let mut replaced = false;
-        for (column, cell) in self.row.iter().enumerate() {
+        for (column, cell) in self.cells.iter().enumerate() {
             match decode(cell, self.options.strict) {
                 Ok((cell, lossy)) => {
                     replaced |= lossy;
                     cells.push(cell.into_owned());
                 }
-                Err(reason) => {
-                    return Record::bad(place, format!("column {}: {reason}", column + 1));
+                Err(error) => {
+                    reason.get_or_insert(format!("column {}: {error}", column + 1));
+                    cells.push(String::from_utf8_lossy(cell).into_owned());
                 }
             }
         }
         if cells.len() != self.names.len() {
-            let reason = format!(
-                "the row has {} columns, the header has {}",
-                cells.len(),
-                self.names.len()
-            );
-            return Record::bad(place, reason);
+            reason.get_or_insert(self.wrong_width(&cells));
+            // What a table has no column for stands in the reason.
+            cells.resize(self.names.len(), String::new());
         }
-        Record {
-            index: 0,
-            place,
-            id: self.id.map(|column| cells[column].clone()),
-            texts: Ok(Texts {
+        let id = self.id.map(|column| cells[column].clone());
+        let texts = match reason {
+            Some(reason) => Err(reason),
+            None => Ok(Texts {
                 first: cells[self.first].clone(),
                 second: self.second.map(|column| cells[column].clone()),
             }),
+        };
+        Record {
+            index: 0,
+            place,
+            id,
+            texts,
             fields: Fields::Columns {
                 names: self.names.clone(),
                 cells,
@@ -170,28 +114,42 @@ impl Rows {
             replaced,
         }
     }
+
+    fn wrong_width(&self, cells: &[String]) -> String {
+        let columns = self.names.len();
+        let blank = cells.len() == 1 && cells[0].is_empty();
+        let surplus = match cells.get(columns..) {
+            Some(surplus) if !surplus.is_empty() => format!(" (beyond them: {surplus:?})"),
+            _ => String::new(),
+        };
+        if blank {
+            return format!("the row is blank, the header has {columns} columns");
+        }
+        format!(
+            "the row has {} columns, the header has {columns}{surplus}",
+            cells.len()
+        )
+    }
 }
 
 impl RecordReader for Rows {
     fn next(&mut self) -> Result<Option<Record>> {
-        self.since_row.store(0, Ordering::Relaxed);
-        let line = self.reader.position().line();
-        let mut row = std::mem::take(&mut self.row);
-        let read = self
-            .reader
-            .read_byte_record(&mut row)
-            .with_context(|| format!("{}:{line}: the row cannot be read", self.source))?;
-        if !read {
-            return Ok(None);
-        }
-        // The parser ends a row at its CR and counts the line at the LF, which it takes for the next row's first byte.
-        let pending = u64::from(self.line_end.cr_lf.load(Ordering::Relaxed));
-        let line = row.position().map_or(line, |position| position.line()) + pending;
-        let place = Place {
-            source: self.source.clone(),
-            line,
-        };
-        self.row = row;
-        Ok(Some(self.record(place)))
+        let row = self.reader.read(&mut self.cells)?;
+        let place = self.reader.place();
+        Ok(match row {
+            Row::End => None,
+            Row::Whole => Some(self.record(place, None)),
+            Row::Unclosed(column) => Some(self.record(place, Some(unclosed(column)))),
+            Row::TooLong(length) => Some(Record::bad(
+                place,
+                too_long(length, self.options.max_record_bytes),
+            )),
+        })
     }
+}
+
+fn unclosed(column: usize) -> String {
+    format!(
+        "the quote that opens column {column} is never closed, and what follows is taken for text; close it or double it"
+    )
 }

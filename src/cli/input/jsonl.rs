@@ -4,6 +4,7 @@ use super::{
     Fields, InputOptions, Record, RecordReader, Source, Texts, decode,
     line::{Line, LineReader, too_long},
 };
+use crate::cli::output::json;
 use anyhow::Result;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -73,17 +74,22 @@ impl JsonObject {
         }
     }
 
-    /// Writes the object with more fields at its end. A field of the same name gives way.
+    /// Writes the object with more fields at its end. A field of the same name is renamed (`input_…`).
     pub fn write_with(&self, out: &mut Vec<u8>, added: &[(&str, &[u8])]) {
-        let replaces = |name: &str| added.iter().any(|(field, _)| *field == name);
+        let collides = |name: &str| added.iter().any(|(field, _)| *field == name);
+        let taken = |new: &str| self.fields.iter().any(|(name, _)| name == new);
         let mut first = true;
-        if self.fields.iter().any(|(name, _)| replaces(name)) {
+        if self.fields.iter().any(|(name, _)| collides(name)) {
             out.push(b'{');
-            for (name, range) in self.fields.iter().filter(|(name, _)| !replaces(name)) {
+            for (name, range) in &self.fields {
                 if !std::mem::take(&mut first) {
                     out.push(b',');
                 }
-                crate::cli::output::json::string(out, name);
+                if collides(name) {
+                    json::string(out, &json::renamed(name, added, taken));
+                } else {
+                    json::string(out, name);
+                }
                 out.push(b':');
                 out.extend_from_slice(&self.text.as_bytes()[range.clone()]);
             }
@@ -96,7 +102,7 @@ impl JsonObject {
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
-            crate::cli::output::json::string(out, name);
+            json::string(out, name);
             out.push(b':');
             out.extend_from_slice(value);
         }

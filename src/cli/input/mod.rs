@@ -5,6 +5,7 @@ mod csv;
 mod jsonl;
 mod line;
 mod lines;
+mod rows;
 mod source;
 
 pub use arguments::Arguments;

@@ -246,7 +246,11 @@ fn a_json_record_is_handed_on_as_it_was_written() {
     assert_eq!(with("{ }", &[("x", b"1"), ("y", b"2")]), r#"{"x":1,"y":2}"#);
     assert_eq!(
         with(r#"{"a":[1, 2],"x":0,"b":"c"}"#, &[("x", b"1")]),
-        r#"{"a":[1, 2],"b":"c","x":1}"#
+        r#"{"a":[1, 2],"input_x":0,"b":"c","x":1}"#
+    );
+    assert_eq!(
+        with(r#"{"x":0,"input_x":[]}"#, &[("x", b"1")]),
+        r#"{"input_input_x":0,"input_x":[],"x":1}"#
     );
 }
 
@@ -279,10 +283,90 @@ fn rows_of_the_wrong_width_are_bad_records() {
         [
             "2|a",
             "3!the row has 1 columns, the header has 2",
-            "4!the row has 3 columns, the header has 2",
+            "4!the row has 3 columns, the header has 2 (beyond them: [\"2\"])",
             "5|d"
         ]
     );
+}
+
+#[test]
+fn a_bad_row_keeps_its_cells() {
+    let records = read(b"text,n\nb\nc,1,2\n", options(InputFormat::Csv));
+    let cells = |record: &Record| match &record.fields {
+        Fields::Columns { cells, .. } => cells.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(cells(&records[0]), ["b", ""]);
+    assert_eq!(cells(&records[1]), ["c", "1"]);
+}
+
+#[test]
+fn a_blank_row_is_a_record() {
+    let csv = || options(InputFormat::Csv);
+    assert_eq!(
+        shown(b"text\n\na\r\n\r\nb\n\n", csv()),
+        ["2|", "3|a", "4|", "5|b", "6|"]
+    );
+    assert_eq!(
+        shown(b"n,text\n\n1,a\n", csv()),
+        ["2!the row is blank, the header has 2 columns", "3|a"]
+    );
+    assert_eq!(
+        shown(b"text\n\na\r\n", options(InputFormat::Tsv)),
+        ["2|", "3|a"]
+    );
+}
+
+#[test]
+fn rows_end_with_cr_or_lf_or_both_or_the_input() {
+    for input in [
+        &b"n,text\n1,a\n2,\"b\"\n3,"[..],
+        b"n,text\r\n1,a\r\n2,\"b\"\r\n3,\r\n",
+        b"n,text\r1,a\r2,\"b\"\r3,\"\"\r",
+    ] {
+        let expected = ["2|a", "3|b", "4|"];
+        assert_eq!(shown(input, options(InputFormat::Csv)), expected);
+    }
+    // Without quotes a CR inside a line is text, as it is in plain lines.
+    assert_eq!(
+        shown(b"text\na\rb\r\nc\r", options(InputFormat::Tsv)),
+        ["2|a\rb", "3|c\r"]
+    );
+}
+
+#[test]
+fn quotes_in_odd_places_are_text() {
+    assert_eq!(
+        shown(
+            b"text\na \"b\" c\n\"a\"b\"\n\"\"\"\"\n",
+            options(InputFormat::Csv)
+        ),
+        ["2|a \"b\" c", "3|ab\"", "4|\""]
+    );
+}
+
+#[test]
+fn a_long_row_is_a_bad_record_and_the_next_is_read() {
+    for format in [InputFormat::Csv, InputFormat::Tsv] {
+        let mut options = options(format);
+        options.max_record_bytes = 4;
+        assert_eq!(
+            shown(b"text\nabcd\nabcde\nabcd\r\n", options),
+            [
+                "2|abcd",
+                "3!the line has 5 bytes, more than --max-line-bytes 4",
+                "4|abcd"
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_quote_that_is_open_at_the_end_is_a_bad_record() {
+    let shown = shown(b"n,text\n1,a\n2,\"b\n3,c\n", options(InputFormat::Csv));
+    assert_eq!(shown.len(), 2);
+    assert_eq!(shown[0], "2|a");
+    assert!(shown[1].starts_with("3!the quote that opens column 2 is never closed"));
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! From results to bytes.
 
 pub mod base64;
+pub mod color;
+pub mod heat_map;
 pub mod json;
 pub mod npy;
 pub mod record;
+pub mod resume;
 pub mod sink;
 pub mod vectors;
 
 use super::input::Record;
+use resume::Framing;
 
 /// What the last lines of an output need to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,5 +39,9 @@ pub trait Format: Send + Sync {
     /// What every record starts with and the first one does not.
     fn separator(&self) -> &'static [u8] {
         b""
+    }
+    /// How records follow each other: whether and how a broken-off output can be gone on with.
+    fn framing(&self) -> Framing {
+        Framing::Document
     }
 }

@@ -16,6 +16,13 @@ pub fn header(descr: &str, rows: u64, columns: usize) -> [u8; SIZE] {
     header
 }
 
+/// The number of rows that a header made by [`header`] names.
+pub fn rows(header: &[u8; SIZE]) -> Option<u64> {
+    let text = std::str::from_utf8(&header[10..]).ok()?;
+    let (_, shape) = text.split_once("'shape': (")?;
+    shape.split_once(',')?.0.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +34,8 @@ mod tests {
         let shape = format!("'shape': ({}, {}), }}", u64::MAX, usize::MAX);
         assert!(text.trim_end_matches(' ').ends_with(&shape), "{text}");
         assert_eq!(header[SIZE - 1], b'\n');
+        assert_eq!(rows(&header), Some(u64::MAX));
+        assert_eq!(rows(&[b' '; SIZE]), None);
         assert_eq!(
             usize::from(u16::from_le_bytes([header[8], header[9]])) + 10,
             SIZE

@@ -1,6 +1,6 @@
 //! Records with a few named values: JSON, tables and plain lines.
 
-use super::{Format, Totals, json};
+use super::{Format, Totals, json, resume::Framing};
 use crate::cli::input::{Fields, Record};
 use std::sync::Arc;
 
@@ -104,6 +104,12 @@ impl Row<'_> {
 }
 
 impl Row<'_> {
+    /// A number of things.
+    pub fn count(&mut self, count: usize) {
+        self.delimiter();
+        json::value(self.out, &count);
+    }
+
     /// An integer.
     pub fn integer(&mut self, value: i16) {
         self.delimiter();
@@ -210,6 +216,16 @@ impl RecordFormat {
         row
     }
 
+    /// The name of a user's column, told apart from a column of the result.
+    fn user_column(&self, row: &mut Row, name: &str) {
+        let taken = self.columns.iter().any(|column| column == name);
+        if taken || (self.with_errors && name == "error") {
+            row.text(&format!("input_{name}"));
+        } else {
+            row.text(name);
+        }
+    }
+
     fn text_cells(&self, row: &mut Row, record: &Record) {
         if self.user_columns.is_some() && self.shape != RecordShape::Text {
             return;
@@ -240,7 +256,9 @@ impl Format for RecordFormat {
                     count: 0,
                 };
                 if let Some(names) = &self.user_columns {
-                    names.iter().for_each(|name| row.text(name));
+                    names
+                        .iter()
+                        .for_each(|name| self.user_column(&mut row, name));
                 } else if let Some(id) = &self.id_column {
                     row.text(id);
                 }
@@ -294,6 +312,14 @@ impl Format for RecordFormat {
         match self.shape {
             RecordShape::Json => b",\n",
             _ => b"",
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        match self.shape {
+            RecordShape::Json => Framing::Document,
+            RecordShape::Csv => Framing::QuotedLines,
+            RecordShape::Text | RecordShape::Jsonl | RecordShape::Tsv => Framing::Lines,
         }
     }
 }

@@ -138,6 +138,36 @@ fn a_table_starts_with_the_users_columns() {
 }
 
 #[test]
+fn a_users_field_with_the_name_of_the_result_is_renamed() {
+    let object = JsonObject::parse(r#"{"labels":"mine","text":"a"}"#).unwrap();
+    let line = record("a", Fields::Json(object));
+    assert_eq!(
+        written(&format(RecordShape::Jsonl), &line, false),
+        "{\"input_labels\":\"mine\",\"text\":\"a\",\"labels\":[\"x\"]}\n"
+    );
+    let names: std::sync::Arc<[String]> = ["label", "labels", "text"].map(String::from).into();
+    let cells = ["m", "n", "a"].map(String::from).to_vec();
+    let row = record(
+        "a",
+        Fields::Columns {
+            names: names.clone(),
+            cells,
+        },
+    );
+    assert_eq!(
+        written(&format(RecordShape::Jsonl), &row, false),
+        "{\"label\":\"m\",\"input_labels\":\"n\",\"text\":\"a\",\"labels\":[\"x\"]}\n"
+    );
+    let mut format = format(RecordShape::Csv);
+    format.user_columns = Some(names);
+    let text = framed(&format, |out| format.write(out, &row, &Answer, false));
+    assert_eq!(
+        text,
+        "input_label,labels,text,label,score\nm,n,a,\"x,y\",0.1\n"
+    );
+}
+
+#[test]
 fn an_error_row_has_the_width_of_the_table() {
     let mut format = format(RecordShape::Csv);
     format.with_errors = true;

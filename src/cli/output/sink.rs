@@ -1,8 +1,12 @@
 //! Where the output goes: stdout or a file, and for NumPy arrays a header that is known last.
 
-use super::npy;
+use super::{
+    npy,
+    resume::{self, Framing, Kept},
+};
 use anyhow::{Context, Result, ensure};
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -43,32 +47,78 @@ pub struct Array {
     pub columns: usize,
 }
 
+/// Says that output failed, as the context of an error.
+#[derive(Debug)]
+pub struct OutputFailed(pub String);
+
+impl fmt::Display for OutputFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Sink {
     /// Opens `path`, or stdout for none. Refuses a file that is also an input, which opening would empty.
     pub fn open(path: Option<&Path>, inputs: &[PathBuf]) -> Result<Self> {
         let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
-            let stdout = stdout().context("<stdout>: cannot be written")?;
+            let failed = || OutputFailed("<stdout>: cannot be written".to_owned());
+            let stdout = stdout().with_context(failed)?;
             return Ok(Self::to_file("<stdout>", stdout));
         };
-        for input in inputs {
-            ensure!(
-                !is_same_file(path, input),
-                "{}: is also an input; the output would replace it while it is read",
-                path.display()
-            );
-        }
-        ensure!(
-            !path.is_dir(),
-            "{}: is a directory; the output needs the name of a file",
-            path.display()
-        );
+        check_path(path, inputs)?;
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .open(path)
-            .with_context(|| format!("{}: the output cannot be written", path.display()))?;
+            .with_context(|| cannot_open(path))?;
         Ok(Self::to_file(&path.display().to_string(), file))
+    }
+
+    /// Opens an output that an earlier run may have begun, keeps its whole records and drops what follows them.
+    /// `header` is what such an output begins with; with an `array` that is NumPy's header instead.
+    pub fn reopen(
+        path: &Path,
+        inputs: &[PathBuf],
+        header: &[u8],
+        framing: Framing,
+        array: Option<Array>,
+    ) -> Result<(Self, Kept)> {
+        check_path(path, inputs)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(|| cannot_open(path))?;
+        ensure!(
+            file.metadata().is_ok_and(|metadata| metadata.is_file()),
+            "{}: is not a regular file; --resume needs one that it can read and cut",
+            path.display()
+        );
+        let measured = match (array, framing) {
+            (Some(array), Framing::Bytes(row)) => resume::measure_array(&mut file, array, row),
+            _ => resume::measure(&mut file, header, framing),
+        };
+        let kept = measured.with_context(|| {
+            format!(
+                "{}: --resume cannot go on with this file; give the same options as in the first run, or another -o",
+                path.display()
+            )
+        })?;
+        file.set_len(kept.end)
+            .and_then(|()| file.seek(SeekFrom::Start(kept.end)))
+            .with_context(|| cannot_open(path))?;
+        let mut sink = Self::to_file(&path.display().to_string(), file);
+        match array {
+            Some(array) if kept.end > 0 => sink.header = Header::Patch { array, offset: 0 },
+            Some(array) => {
+                sink.begin_array(array)?;
+            }
+            None => {}
+        }
+        Ok((sink, kept))
     }
 
     /// An open file, by the name it has in messages.
@@ -137,10 +187,34 @@ impl Sink {
         match result {
             Ok(()) => Ok(Written::All),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::Closed),
-            Err(error) => Err(error)
-                .with_context(|| format!("{}: the output cannot be written to its end", self.name)),
+            Err(error) => Err(error).with_context(|| {
+                OutputFailed(format!(
+                    "{}: the output cannot be written to its end",
+                    self.name
+                ))
+            }),
         }
     }
+}
+
+fn cannot_open(path: &Path) -> OutputFailed {
+    OutputFailed(format!("{}: the output cannot be written", path.display()))
+}
+
+fn check_path(path: &Path, inputs: &[PathBuf]) -> Result<()> {
+    for input in inputs {
+        ensure!(
+            !is_same_file(path, input),
+            "{}: is also an input; the output would replace it while it is read",
+            path.display()
+        );
+    }
+    ensure!(
+        !path.is_dir(),
+        "{}: is a directory; the output needs the name of a file",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Stdout as a plain file: std's own handle would search every block for line ends.

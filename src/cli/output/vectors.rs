@@ -3,6 +3,7 @@
 use super::{
     Format, Totals, base64, json,
     record::{RecordFormat, RecordShape, Row, Value},
+    resume::Framing,
 };
 use crate::{
     cli::input::Record,
@@ -162,6 +163,18 @@ impl Format for VectorFormat {
         match self.shape {
             VectorShape::Json => b",\n",
             _ => b"",
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        match self.shape {
+            VectorShape::Json => Framing::Document,
+            VectorShape::Jsonl | VectorShape::Csv | VectorShape::Tsv => self.records.framing(),
+            VectorShape::Base64 => Framing::Lines,
+            VectorShape::Npy | VectorShape::F32 | VectorShape::Raw => {
+                let row = Encoded::placeholder(self.element, self.dimensions);
+                Framing::Bytes(row.bytes().len())
+            }
         }
     }
 }

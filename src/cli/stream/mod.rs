@@ -13,6 +13,7 @@ use super::{
         sink::{Sink, Written},
     },
     progress::Progress,
+    signals::Signals,
 };
 use anyhow::{Result, anyhow};
 use queue::{Job, Limits, Next, Queue};
@@ -56,6 +57,19 @@ pub struct Settings {
     pub on_error: OnError,
     /// Records up to this many bytes come from the reader.
     pub max_record_bytes: usize,
+    /// Where the run begins.
+    pub before: Before,
+}
+
+/// What an earlier run has done already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Records of the input that have their answer: they are read and passed over.
+    pub records: u64,
+    /// Records that the output holds.
+    pub rows: u64,
+    /// Whether the output has its beginning.
+    pub begun: bool,
 }
 
 /// The output of a job.
@@ -155,6 +169,8 @@ pub struct Summary {
     pub first_replaced: Option<Place>,
     /// Nobody read the output to its end.
     pub closed: bool,
+    /// The signal that ended the run before the input was over.
+    pub interrupted: Option<i32>,
 }
 
 /// Bad records that are reported on stderr one by one; the others are only counted.
@@ -167,6 +183,7 @@ pub fn run<T: Task>(
     mut sink: Sink,
     settings: Settings,
     mut progress: Option<Progress>,
+    signals: Option<Signals>,
 ) -> Result<Summary> {
     let queue = Arc::new(Queue::new(Limits {
         workers: settings.threads,
@@ -174,9 +191,25 @@ pub fn run<T: Task>(
         split_weight: 256,
         bytes: settings.max_record_bytes,
     }));
+    if let Some(signals) = signals {
+        let queue = queue.clone();
+        spawn("signals", 64 << 10, move || {
+            if let Some(signal) = signals.wait() {
+                queue.interrupt(signal);
+            }
+        })?;
+    }
     start(&queue, &task, reader, settings)?;
     let mut summary = Summary::default();
-    let result = write_all(&queue, &*task, &mut sink, &mut summary, &mut progress);
+    let result = write_all(
+        &queue,
+        &*task,
+        &mut sink,
+        settings.before,
+        &mut summary,
+        &mut progress,
+    );
+    summary.interrupted = queue.interrupted();
     if let Some(progress) = &mut progress {
         progress.clear();
     }
@@ -197,24 +230,36 @@ impl Drop for Watch {
     }
 }
 
+/// Starts a thread with `stack` bytes of stack.
+fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let started = thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack)
+        .spawn(body);
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) => Err(anyhow!(
+            "a thread cannot be started: {error}; try fewer with --threads"
+        )),
+    }
+}
+
+/// Stack of the reader and the workers in bytes. Nothing recurses; large buffers are on the heap.
+const STACK: usize = 1 << 20;
+
 fn start<T: Task>(
     queue: &Arc<Queue>,
     task: &Arc<T>,
     mut reader: Box<dyn RecordReader>,
     settings: Settings,
 ) -> Result<()> {
-    let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-        thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(body)
-            .map_err(|error| {
-                anyhow!("a thread cannot be started: {error}; try fewer with --threads")
-            })
-    };
     let (watch, reading_task) = (Watch(queue.clone()), task.clone());
     let read = move || {
         let Watch(queue) = &watch;
-        let mut index = 0;
+        let mut index = settings.before.records;
+        if let Err(failure) = pass_over(&mut *reader, index, queue) {
+            return queue.end_input(Some(failure));
+        }
         loop {
             match reader.next() {
                 Err(failure) => return queue.end_input(Some(failure)),
@@ -230,7 +275,7 @@ fn start<T: Task>(
             }
         }
     };
-    spawn("reader", Box::new(read))?;
+    spawn("reader", STACK, read)?;
     for _ in 0..settings.threads {
         let (watch, task) = (Watch(queue.clone()), task.clone());
         let work = move || {
@@ -250,7 +295,22 @@ fn start<T: Task>(
                 }
             }
         };
-        spawn("worker", Box::new(work))?;
+        spawn("worker", STACK, work)?;
+    }
+    Ok(())
+}
+
+/// Reads the records that an earlier run has answered.
+fn pass_over(reader: &mut dyn RecordReader, records: u64, queue: &Queue) -> Result<()> {
+    for passed in 0..records {
+        if passed % 1024 == 0 && queue.interrupted().is_some() {
+            return Ok(());
+        }
+        if reader.next()?.is_none() {
+            anyhow::bail!(
+                "{records} records are answered already, but the input has only {passed}; is it the same input?"
+            );
+        }
     }
     Ok(())
 }
@@ -260,15 +320,18 @@ fn write_all<T: Task>(
     queue: &Queue,
     task: &T,
     sink: &mut Sink,
+    before: Before,
     summary: &mut Summary,
     progress: &mut Option<Progress>,
 ) -> Result<()> {
     let format = task.format();
     let mut frame = Vec::new();
-    format.begin(&mut frame);
+    if !before.begun {
+        format.begin(&mut frame);
+    }
     let mut state = sink.write(&frame)?;
     let mut unflushed = true;
-    let mut rows = 0;
+    let mut rows = before.rows;
     while state == Written::All {
         let patience = if unflushed {
             Some(Duration::ZERO)

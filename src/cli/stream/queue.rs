@@ -51,9 +51,17 @@ struct State {
     failure: Option<anyhow::Error>,
     /// Nothing more is wanted: the writer is gone.
     stopped: bool,
+    /// The signal that asked for an end: what is done is still written, nothing is begun.
+    interrupted: Option<i32>,
     next_job: u64,
     next_written: u64,
     done: BTreeMap<u64, Done>,
+}
+
+impl State {
+    fn ending(&self) -> bool {
+        self.stopped || self.interrupted.is_some()
+    }
 }
 
 /// The shared state.
@@ -96,13 +104,13 @@ impl Queue {
         // Two jobs for each worker wait, so that no worker ever does.
         let most = 2 * self.limits.workers * self.limits.job_weight;
         let mut state = self.lock();
-        while !state.stopped
+        while !state.ending()
             && !state.waiting.is_empty()
             && (state.waiting_weight >= most || state.waiting_bytes + size > self.limits.bytes)
         {
             state = Self::wait(&self.room, state);
         }
-        if state.stopped {
+        if state.ending() {
             return false;
         }
         state.waiting_weight += weight;
@@ -129,7 +137,7 @@ impl Queue {
     pub fn take(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if state.stopped {
+            if state.ending() {
                 return None;
             }
             let ahead = state.next_job - state.next_written;
@@ -198,7 +206,7 @@ impl Queue {
                 return Next::Done(done);
             }
             let idle = state.waiting.is_empty() && state.next_job == state.next_written;
-            if (state.end_of_input && idle) || state.stopped {
+            if (state.end_of_input && idle) || state.ending() {
                 return Next::End;
             }
             match patience {
@@ -225,6 +233,19 @@ impl Queue {
         self.room.notify_all();
         self.work.notify_all();
         self.ready.notify_all();
+    }
+
+    /// Ends the run at the next boundary between records, for this signal.
+    pub fn interrupt(&self, signal: i32) {
+        self.lock().interrupted.get_or_insert(signal);
+        self.room.notify_all();
+        self.work.notify_all();
+        self.ready.notify_all();
+    }
+
+    /// The signal that ended the run, if one did.
+    pub fn interrupted(&self) -> Option<i32> {
+        self.lock().interrupted
     }
 
     /// Why the input ended early or a thread gave up, if so.

@@ -132,6 +132,7 @@ fn settings(threads: usize, on_error: OnError) -> Settings {
         batch_tokens: 8,
         on_error,
         max_record_bytes: 100,
+        before: Before::default(),
     }
 }
 
@@ -155,7 +156,7 @@ impl Drop for Scratch {
 fn run_echo(reader: Box<Numbers>, echo: Echo, settings: Settings) -> (Result<Summary>, String) {
     let file = Scratch::new();
     let sink = Sink::open(Some(&file.0), &[]).unwrap();
-    let result = run(reader, Arc::new(echo), sink, settings, None);
+    let result = run(reader, Arc::new(echo), sink, settings, None, None);
     (result, fs::read_to_string(&file.0).unwrap())
 }
 
@@ -256,7 +257,15 @@ fn a_closed_output_is_a_quiet_end() {
     let sink = Sink::to_file("pipe", fs::File::from(std::os::fd::OwnedFd::from(writer)));
     let settings = settings(2, OnError::Stop);
     let endless = numbers(u64::MAX, &[], false);
-    let summary = run(endless, Arc::new(Echo::default()), sink, settings, None).unwrap();
+    let summary = run(
+        endless,
+        Arc::new(Echo::default()),
+        sink,
+        settings,
+        None,
+        None,
+    )
+    .unwrap();
     assert!(summary.closed);
 }
 
@@ -291,6 +300,7 @@ fn a_trickle_is_answered_record_by_record() {
             sink,
             settings(2, OnError::Stop),
             None,
+            None,
         )
     });
     for expected in ["<1", ",2", ",3"] {
@@ -316,6 +326,7 @@ fn the_reader_waits_for_a_slow_output() {
             Arc::new(Echo::default()),
             sink,
             settings(2, OnError::Stop),
+            None,
             None,
         )
     });
@@ -344,9 +355,26 @@ fn jobs_are_no_larger_than_a_batch() {
         sink,
         settings(1, OnError::Stop),
         None,
+        None,
     )
     .unwrap();
     let jobs = echo.jobs.lock().unwrap();
     assert_eq!(jobs.iter().sum::<usize>(), 300);
     assert!(jobs.iter().all(|records| *records <= 8), "{jobs:?}");
+}
+
+#[test]
+fn what_was_answered_before_is_passed_over() {
+    let mut settings = settings(2, OnError::Stop);
+    settings.before = Before {
+        records: 40,
+        rows: 40,
+        begun: true,
+    };
+    let (result, text) = run_echo(numbers(100, &[3], false), Echo::default(), settings);
+    assert_eq!(text, format!(",{}> 60", list(41..=100)));
+    assert_eq!(result.unwrap().totals.records, 60);
+    let (result, _) = run_echo(numbers(39, &[], false), Echo::default(), settings);
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("the input has only 39"), "{error}");
 }

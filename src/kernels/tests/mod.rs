@@ -2,8 +2,11 @@
 
 mod attention;
 mod functions;
+#[cfg(target_os = "linux")]
+mod guard;
 mod linear;
 mod rows;
+mod vector;
 
 use super::*;
 use crate::kernels::product::{PackedLinear, groups};

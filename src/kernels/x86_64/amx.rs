@@ -7,6 +7,7 @@ use crate::kernels::lanes::LANES;
 use crate::kernels::product::{Product, Tile};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Proof of AMX tiles with 8-bit products, of the operating system's permission to use them, and of AVX-512 with VNNI.
@@ -73,9 +74,10 @@ fn permitted() -> bool {
     false
 }
 
-/// 2 × 2 tiles of 16 rows × 16 columns: 4 of the 8 tile registers are accumulators, 2 hold rows, 2 weights.
-const MR: usize = 32;
-/// Up to 16 rows, 1 × 4 tiles: as many accumulators, for a product must wait for the one before it on the same tile.
+/// One tile of rows against four of weights: four accumulators, for a product must wait for the one before it on the
+/// same tile, and results that lie side by side in the output (2 × 2 tiles would load less, but their 32 rows of output
+/// are more pages than the CPU has translations at hand for).
+const MR: usize = 16;
 const NR: usize = 4;
 /// Fewer rows than this go through AVX-512 VNNI: a tile takes as long for one row as for sixteen.
 const MIN_ROWS: usize = 4;
@@ -114,9 +116,6 @@ impl Configured {
             return;
         }
         self.rows = rows;
-        let first = rows.min(16) as u8;
-        // Without a second block of rows its tiles are not used; no tile may have zero rows.
-        let second = if rows > 16 { (rows - 16) as u8 } else { first };
         let mut configuration = Configuration {
             palette: 1,
             start_row: 0,
@@ -125,12 +124,9 @@ impl Configured {
             rows: [0; 16],
         };
         configuration.row_bytes[..8].fill(64);
-        let shapes = [first, first, second, second, first, second, 16, 16];
-        configuration.rows[..8].copy_from_slice(&shapes);
-        if rows <= 16 {
-            // One tile of rows (4), four accumulators (0 to 3), three of weights (5 to 7).
-            configuration.rows[5] = 16;
-        }
+        // Four accumulators, the rows, three tiles of weights.
+        configuration.rows[..5].fill(rows as u8);
+        configuration.rows[5..8].fill(16);
         // SAFETY: `Amx` proves the instruction; the operand is 64 bytes of a valid configuration.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &configuration, options(readonly, nostack, preserves_flags))
@@ -150,98 +146,76 @@ impl Product for Amx {
         unsafe { Avx512::assume() }
     }
 
+    const TILES: bool = true;
+
     #[inline(always)]
-    fn multiply(self, state: &mut Configured, tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(
+        self,
+        state: &mut Configured,
+        tile: Tile<'_>,
+        blocks: Range<usize>,
+        accumulators: &mut [i32],
+    ) {
         tile.check(accumulators, MR);
+        assert!(blocks.start < blocks.end && blocks.end <= tile.depth);
         if tile.rows < MIN_ROWS {
-            // SAFETY: `self` proves VNNI too.
-            return unsafe { avx512_vnni::multiply::<MR>(tile, accumulators) };
+            if blocks.start == 0 {
+                // SAFETY: `self` proves VNNI too.
+                unsafe { avx512_vnni::multiply::<MR>(tile, accumulators) };
+            }
+            return;
         }
         state.shape(tile.rows);
         // SAFETY: the tile passed its check and the registers have its shape.
+        unsafe { products(tile, blocks) }
+    }
+
+    #[inline(always)]
+    fn store(self, tile: Tile<'_>, accumulators: &mut [i32]) {
+        tile.check(accumulators, MR);
+        if tile.rows < MIN_ROWS {
+            return;
+        }
+        assert!(accumulators.len() >= MR * NR * LANES);
+        // SAFETY: `multiply` has shaped the registers; the stores fill four panels of 16 × 16 at most.
         unsafe {
-            if tile.rows > 16 {
-                tall(tile, accumulators);
-            } else {
-                low(tile, accumulators);
-            }
+            asm!(
+                "tilestored [{to} + {line}], tmm0",
+                "tilestored [{to} + {line} + 1024], tmm1",
+                "tilestored [{to} + {line} + 2048], tmm2",
+                "tilestored [{to} + {line} + 3072], tmm3",
+                to = in(reg) accumulators.as_mut_ptr(),
+                line = in(reg) 64usize,
+                options(nostack, preserves_flags),
+            );
         }
     }
 }
 
-/// Pointers to four panels; a panel that the tile lacks repeats its last one, and its result lands in accumulators that
-/// nobody reads.
-#[inline(always)]
-fn panels(tile: &Tile<'_>) -> [*const i8; 4] {
-    std::array::from_fn(|panel| tile.panel(panel.min(tile.panels - 1)).as_ptr())
-}
-
-/// 17 to 32 rows, a pair of panels at a time.
+/// Adds the products of some blocks of up to four panels to the accumulating tiles, which block 0 clears. A panel that
+/// the tile lacks repeats its last one.
 ///
 /// # Safety
-/// The tile registers are shaped for the tile's rows, `accumulators` hold `MR`·`NR`·16, the tile passed its check.
+/// The tile registers are shaped for the tile's rows, the tile passed its check and has the blocks, at least one.
 #[inline(always)]
-unsafe fn tall(tile: Tile<'_>, accumulators: &mut [i32]) {
-    assert!(accumulators.len() >= MR * NR * LANES);
-    let stride = tile.row_stride * 64;
-    let panels = panels(&tile);
-    for pair in 0..tile.panels.div_ceil(2) {
-        let to = accumulators[pair * 2 * MR * LANES..].as_mut_ptr();
-        // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each; stores in two panels of 32 × 16.
+unsafe fn products(tile: Tile<'_>, blocks: Range<usize>) {
+    let first = blocks.start;
+    let panel = |index: usize| tile.panel(index.min(tile.panels - 1))[first * 1024..].as_ptr();
+    if first == 0 {
+        // SAFETY: it touches nothing but tile registers, which the caller has shaped.
         unsafe {
             asm!(
                 "tilezero tmm0",
                 "tilezero tmm1",
                 "tilezero tmm2",
                 "tilezero tmm3",
-                "2:",
-                "tileloadd tmm6, [{b0} + {line}]",
-                "tileloadd tmm4, [{a0} + {stride}]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b1} + {line}]",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{a1} + {stride}]",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tdpbusd tmm3, tmm5, tmm7",
-                "add {a0}, 64",
-                "add {a1}, 64",
-                "add {b0}, 1024",
-                "add {b1}, 1024",
-                "dec {depth}",
-                "jnz 2b",
-                "tilestored [{to} + {line}], tmm0",
-                "tilestored [{to} + {line} + 2048], tmm1",
-                "tilestored [{to} + {line} + 1024], tmm2",
-                "tilestored [{to} + {line} + 3072], tmm3",
-                a0 = inout(reg) tile.rows_of_blocks.as_ptr() => _,
-                a1 = inout(reg) tile.rows_of_blocks.as_ptr().add(16 * tile.row_stride) => _,
-                b0 = inout(reg) panels[2 * pair] => _,
-                b1 = inout(reg) panels[2 * pair + 1] => _,
-                depth = inout(reg) tile.depth => _,
-                to = in(reg) to,
-                stride = in(reg) stride,
-                line = in(reg) 64usize,
-                options(nostack),
+                options(nomem, nostack, preserves_flags),
             );
         }
     }
-}
-
-/// Up to 16 rows, four panels at once.
-///
-/// # Safety
-/// As for [`tall`].
-#[inline(always)]
-unsafe fn low(tile: Tile<'_>, accumulators: &mut [i32]) {
-    assert!(accumulators.len() >= MR * NR * LANES);
-    let panels = panels(&tile);
-    // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each; stores in four panels of 16 × 16.
+    // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
     unsafe {
         asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
             "2:",
             "tileloadd tmm4, [{a} + {stride}]",
             "tileloadd tmm5, [{b0} + {line}]",
@@ -259,20 +233,15 @@ unsafe fn low(tile: Tile<'_>, accumulators: &mut [i32]) {
             "add {b3}, 1024",
             "dec {depth}",
             "jnz 2b",
-            "tilestored [{to} + {line}], tmm0",
-            "tilestored [{to} + {line} + 2048], tmm1",
-            "tilestored [{to} + {line} + 4096], tmm2",
-            "tilestored [{to} + {line} + 6144], tmm3",
-            a = inout(reg) tile.rows_of_blocks.as_ptr() => _,
-            b0 = inout(reg) panels[0] => _,
-            b1 = inout(reg) panels[1] => _,
-            b2 = inout(reg) panels[2] => _,
-            b3 = inout(reg) panels[3] => _,
-            depth = inout(reg) tile.depth => _,
-            to = in(reg) accumulators.as_mut_ptr(),
+            a = inout(reg) tile.rows_of_blocks[first..].as_ptr() => _,
+            b0 = inout(reg) panel(0) => _,
+            b1 = inout(reg) panel(1) => _,
+            b2 = inout(reg) panel(2) => _,
+            b3 = inout(reg) panel(3) => _,
+            depth = inout(reg) blocks.len() => _,
             stride = in(reg) tile.row_stride * 64,
             line = in(reg) 64usize,
-            options(nostack),
+            options(nostack, readonly),
         );
     }
 }

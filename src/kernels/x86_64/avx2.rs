@@ -5,6 +5,7 @@ use super::avx2_lanes::{self, Avx2Lanes};
 use crate::kernels::lanes::LANES;
 use crate::kernels::product::{Product, Tile};
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -27,7 +28,7 @@ pub(crate) fn supported() -> bool {
 /// product in 16 registers.
 const MR: usize = 6;
 /// Panels that share one widening of the rows.
-const NR: usize = 8;
+const NR: usize = 4;
 /// Depth in blocks of 64 that is widened at once: 6 rows of 512 are 6 KiB of 16-bit values, beside a panel's 8 KiB.
 const KC: usize = 8;
 
@@ -44,7 +45,7 @@ impl Product for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(self, _: &mut (), tile: Tile<'_>, _: Range<usize>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(tile, accumulators) }
     }

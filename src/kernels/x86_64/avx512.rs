@@ -169,6 +169,12 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn is_zero(self, x: __m512) -> bool {
+        // SAFETY: `self` proves that the CPU has the instruction.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, _mm512_setzero_ps()) == u16::MAX }
+    }
+
+    #[inline(always)]
     fn minimum(self, x: __m512) -> f32 {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe {

@@ -4,6 +4,7 @@ use super::avx512::{self, Avx512};
 use crate::kernels::lanes::LANES;
 use crate::kernels::product::{Product, Tile};
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Proof of AVX-512 with VNNI.
 #[derive(Clone, Copy)]
@@ -40,7 +41,7 @@ impl Product for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(self, _: &mut (), tile: Tile<'_>, _: Range<usize>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply::<MR>(tile, accumulators) }
     }

@@ -4,6 +4,7 @@ use super::avx2_lanes::{self, Avx2Lanes};
 use crate::kernels::lanes::LANES;
 use crate::kernels::product::{Product, Tile};
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Proof of AVX2 with AVX-VNNI.
 #[derive(Clone, Copy)]
@@ -40,7 +41,7 @@ impl Product for AvxVnni {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(self, _: &mut (), tile: Tile<'_>, _: Range<usize>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(tile, accumulators) }
     }

@@ -1,7 +1,7 @@
 //! `config.json`: the encoder's shape and the head, told apart exactly. What would change the arithmetic and is not
 //! known here is refused by name.
 
-use super::families::{Counting, Family, Projection};
+use super::families::{Counting, Family, PreTraining, Projection};
 use super::json::{Object, kind};
 use anyhow::{Context, Result, bail, ensure};
 use bertlet::format::header::{Activation, Config, HeadConfig, ProblemType};
@@ -19,10 +19,20 @@ pub(crate) enum Positions {
 /// What the checkpoint was made for, as far as it decides which tensors are expected.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Architecture {
-    /// The encoder, with or without heads of other tasks, which are left out.
+    /// The encoder alone; heads that the weights hold beside it are left out.
     Encoder,
-    /// `BertForSequenceClassification` and its like.
-    SequenceClassification(HeadConfig),
+    /// The encoder and a head. The tokenizer's files add the mask token's id to a masked language model.
+    Head(HeadConfig),
+}
+
+impl Architecture {
+    /// The head that is expected in the weights.
+    pub fn head(&self) -> Option<&HeadConfig> {
+        match self {
+            Architecture::Encoder => None,
+            Architecture::Head(head) => Some(head),
+        }
+    }
 }
 
 /// What `config.json` says.
@@ -36,8 +46,6 @@ pub(crate) struct ModelConfig {
     /// Buckets of the bias by distance.
     pub relative_attention_buckets: Option<usize>,
     pub architecture: Architecture,
-    /// What `architectures` says behind the family's name: `ForSequenceClassification`, ….
-    pub task: Option<String>,
     /// First entry of `architectures`, for messages.
     pub architecture_name: Option<String>,
     pub notices: Vec<String>,
@@ -101,7 +109,7 @@ pub(crate) fn parse(json: &Object) -> Result<ModelConfig> {
             })?,
     };
     let config = Config {
-        model_type: model_type.into(),
+        model_type,
         hidden_size,
         num_hidden_layers: size(keys.num_hidden_layers)?,
         num_attention_heads: size(keys.num_attention_heads)?,
@@ -142,8 +150,7 @@ pub(crate) fn parse(json: &Object) -> Result<ModelConfig> {
                 .with_context(|| unknown_class(json, family, name))?,
         ),
     };
-    let task = task.map(str::to_owned);
-    let architecture = architecture(json, family, task.as_deref(), &mut notices)?;
+    let architecture = architecture(json, family, task, config.hidden_act, &mut notices)?;
     Ok(ModelConfig {
         config,
         family,
@@ -151,7 +158,6 @@ pub(crate) fn parse(json: &Object) -> Result<ModelConfig> {
         unused_positions,
         relative_attention_buckets: relative_attention_buckets(json, family)?,
         architecture,
-        task,
         architecture_name,
         notices,
     })
@@ -305,46 +311,84 @@ fn architecture(
     json: &Object,
     family: &Family,
     task: Option<&str>,
+    hidden_act: Activation,
     notices: &mut Vec<String>,
 ) -> Result<Architecture> {
-    match task {
-        None | Some("Model") => Ok(Architecture::Encoder),
-        Some("ForSequenceClassification") => {
-            if let Some(cross_encoder) = cross_encoder_activation(json)? {
-                notices.push(format!(
-                    "sentence-transformers' cross-encoder activation '{cross_encoder}' is not stored; \
-                     choose it when classifying (--function)"
-                ));
-            }
-            Ok(Architecture::SequenceClassification(
-                HeadConfig::SequenceClassification {
-                    labels: labels(json)?,
-                    problem_type: problem_type(json)?,
-                    pooler: Some(family.pooler),
-                },
-            ))
+    let language_model = |next_sentence| -> Result<HeadConfig> {
+        Ok(HeadConfig::MaskedLanguageModel {
+            // Known when the tokenizer's files are read.
+            mask_id: 0,
+            activation: family.transform.unwrap_or(hidden_act),
+            tied: json.boolean("tie_word_embeddings")? != Some(false),
+            next_sentence,
+        })
+    };
+    Ok(Architecture::Head(match (task, family.pre_training) {
+        (None | Some("Model"), _) => return Ok(Architecture::Encoder),
+        (Some("ForSequenceClassification"), _) => HeadConfig::SequenceClassification {
+            labels: labels(json)?,
+            problem_type: problem_type(json)?,
+            pooler: Some(family.pooler),
+            cross_encoder: cross_encoder(json, notices)?,
+        },
+        (Some("ForTokenClassification"), _) => HeadConfig::TokenClassification {
+            labels: labels(json)?,
+        },
+        (Some("ForQuestionAnswering"), _) => HeadConfig::QuestionAnswering {},
+        (Some("ForMaskedLM"), _) | (Some("ForPreTraining"), PreTraining::MaskedWords) => {
+            language_model(false)?
         }
-        Some(
-            "ForMaskedLM"
-            | "ForPreTraining"
-            | "ForNextSentencePrediction"
-            | "ForTokenClassification"
-            | "ForQuestionAnswering"
-            | "ForMultipleChoice",
-        ) => Ok(Architecture::Encoder),
-        Some(_) => {
+        (Some("ForPreTraining"), PreTraining::NextSentence) => language_model(true)?,
+        (Some("ForPreTraining"), PreTraining::ReplacedTokens) => return Ok(Architecture::Encoder),
+        (Some("ForNextSentencePrediction"), PreTraining::NextSentence) => {
+            HeadConfig::NextSentencePrediction {}
+        }
+        (Some("ForMultipleChoice"), _) if family.choice.is_some() => HeadConfig::MultipleChoice {
+            pooler: family.choice.map(|choice| choice.activation),
+        },
+        (Some(_), _) => {
             let name = json.array("architectures")?.and_then(|names| names.first());
             let name = name.and_then(Value::as_str).unwrap_or_default();
             bail!(unknown_class(json, family, name))
         }
-    }
+    }))
+}
+
+/// The function that a cross-encoder applies to its logits. One that bertlet cannot apply is reported, and left to the
+/// user.
+fn cross_encoder(json: &Object, notices: &mut Vec<String>) -> Result<Option<Activation>> {
+    let Some(class) = cross_encoder_activation(json)? else {
+        return Ok(None);
+    };
+    let name = class.rsplit('.').next();
+    Ok(match name.filter(|_| class.starts_with("torch.nn.")) {
+        Some("Sigmoid") => Some(Activation::Sigmoid),
+        Some("Identity") => Some(Activation::Identity),
+        _ => {
+            notices.push(format!(
+                "sentence-transformers' cross-encoder activation '{class}' is not known and not stored; known are \
+                 torch.nn's Sigmoid and Identity (choose with --function)"
+            ));
+            None
+        }
+    })
 }
 
 fn unknown_class(json: &Object, family: &Family, name: &str) -> String {
     let class = family.classes[0];
+    let mut more = String::new();
+    if family.choice.is_some() {
+        more.push_str(", multiple choice");
+    }
+    match family.pre_training {
+        PreTraining::NextSentence => more.push_str(", next-sentence prediction, pre-training"),
+        PreTraining::MaskedWords => more.push_str(", pre-training (its masked words)"),
+        PreTraining::ReplacedTokens => more.push_str(", pre-training (its encoder alone)"),
+        PreTraining::None => {}
+    }
     format!(
-        "{}: '{name}' is not supported; supported are {class}Model and {class}ForSequenceClassification, and the \
-         family's other encoders without their heads",
+        "{}: '{name}' is not supported; supported are {class}Model and its heads for sequence classification, token \
+         classification, question answering, masked language modelling{more}",
         json.at("architectures")
     )
 }

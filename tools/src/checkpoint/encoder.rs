@@ -1,12 +1,12 @@
 //! The tensors that a model needs, by BERT's names: one table of names and shapes, and how they become [`Weights`].
 
 use super::{
-    config::{Architecture, ModelConfig, Positions},
+    config::{ModelConfig, Positions},
     families::Family,
     positions,
     tensors::TensorStore,
 };
-use crate::weights::{LayerNorm, LayerWeights, Linear, Weights};
+use crate::weights::{LanguageModel, LayerNorm, LayerWeights, Linear, Weights};
 use anyhow::{Context, Result, bail, ensure};
 use bertlet::format::header::{Config, HeadConfig};
 use std::collections::BTreeMap;
@@ -28,6 +28,14 @@ const PROJECTION: &str = "embeddings.projection";
 const DISTANCES: &str = "encoder.relative_attention_bias.weight";
 const POOLER: &str = "pooler.dense";
 const CLASSIFIER: &str = "classifier";
+const ANSWER: &str = "qa_outputs";
+const NEXT_SENTENCE: &str = "cls.seq_relationship";
+const TRANSFORM: &str = "cls.predictions.transform.dense";
+const TRANSFORM_NORM: &str = "cls.predictions.transform.LayerNorm";
+const DECODER: &str = "cls.predictions.decoder.weight";
+const DECODER_BIAS: &str = "cls.predictions.bias";
+/// The decoder's bias under the name that it has as a part of the decoder; checkpoints hold either name, or both.
+const DECODER_BIAS_ALIAS: &str = "cls.predictions.decoder.bias";
 
 /// What a tensor of this name belongs to, when it is not the encoder's.
 fn head_of(name: &str) -> Option<&'static str> {
@@ -42,14 +50,13 @@ fn head_of(name: &str) -> Option<&'static str> {
         "cls.seq_relationship.weight" | "cls.seq_relationship.bias" => "next-sentence head",
         "sentence_order.weight" | "sentence_order.bias" => "sentence-order head",
         "qa_outputs.weight" | "qa_outputs.bias" => "question-answering head",
-        "pooler.dense.weight" | "pooler.dense.bias" => {
-            "pooler (only a classification head uses it)"
-        }
         "replaced_token.dense.weight"
         | "replaced_token.dense.bias"
         | "replaced_token.prediction.weight"
         | "replaced_token.prediction.bias" => "replaced-token head",
-        "own_pooler.weight" | "own_pooler.bias" => "pooler (this family's heads do not use it)",
+        "pooler.dense.weight" | "pooler.dense.bias" | "own_pooler.weight" | "own_pooler.bias" => {
+            "pooler (this head does not use it)"
+        }
         _ => return None,
     })
 }
@@ -125,18 +132,117 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
         linear(&mut shapes, format!("{layer}.output.dense"), hidden, inner);
         norm(&mut shapes, format!("{layer}.output.LayerNorm"), hidden);
     }
-    if let Architecture::SequenceClassification(HeadConfig::SequenceClassification {
-        labels, ..
-    }) = &model.architecture
+    let parts = HeadParts::of(model);
+    if let Some(pooler) = parts.pooler {
+        linear(&mut shapes, pooler.into(), hidden, hidden);
+    }
+    for (name, outputs) in [parts.classifier, parts.next_sentence]
+        .into_iter()
+        .flatten()
     {
-        linear(&mut shapes, POOLER.into(), hidden, hidden);
-        linear(&mut shapes, CLASSIFIER.into(), labels.len(), hidden);
+        linear(&mut shapes, name.into(), outputs, hidden);
+    }
+    if let Some(tied) = parts.language_model {
+        linear(&mut shapes, TRANSFORM.into(), width, hidden);
+        norm(&mut shapes, TRANSFORM_NORM.into(), width);
+        shapes.insert(DECODER_BIAS.into(), vec![vocab_size]);
+        if !tied {
+            shapes.insert(DECODER.into(), vec![vocab_size, width]);
+        }
     }
     shapes
 }
 
+/// What the heads are made of.
+#[derive(Debug, Default)]
+struct HeadParts {
+    /// Name of the dense layer.
+    pooler: Option<&'static str>,
+    /// Name and number of outputs.
+    classifier: Option<(&'static str, usize)>,
+    next_sentence: Option<(&'static str, usize)>,
+    /// Whether its decoder is the word embedding.
+    language_model: Option<bool>,
+}
+
+impl HeadParts {
+    fn of(model: &ModelConfig) -> HeadParts {
+        let none = HeadParts::default();
+        match model.architecture.head() {
+            None => none,
+            Some(HeadConfig::SequenceClassification { labels, .. }) => HeadParts {
+                pooler: Some(POOLER),
+                classifier: Some((CLASSIFIER, labels.len())),
+                ..none
+            },
+            Some(HeadConfig::TokenClassification { labels }) => HeadParts {
+                classifier: Some((CLASSIFIER, labels.len())),
+                ..none
+            },
+            Some(HeadConfig::QuestionAnswering {}) => HeadParts {
+                classifier: Some((ANSWER, 2)),
+                ..none
+            },
+            Some(HeadConfig::MultipleChoice { .. }) => HeadParts {
+                pooler: model.family.choice.map(|choice| choice.pooler),
+                classifier: Some((CLASSIFIER, 1)),
+                ..none
+            },
+            Some(HeadConfig::NextSentencePrediction {}) => HeadParts {
+                pooler: Some(POOLER),
+                next_sentence: Some((NEXT_SENTENCE, 2)),
+                ..none
+            },
+            Some(HeadConfig::MaskedLanguageModel {
+                tied,
+                next_sentence,
+                ..
+            }) => HeadParts {
+                pooler: next_sentence.then_some(POOLER),
+                next_sentence: next_sentence.then_some((NEXT_SENTENCE, 2)),
+                language_model: Some(*tied),
+                ..none
+            },
+        }
+    }
+}
+
 fn layer_name(index: usize) -> String {
     format!("encoder.layer.{index}")
+}
+
+/// The name under which a tensor of a language model's decoder is expected; `None` for one that is not used.
+///
+/// A tied decoder is the word embedding and has the bias of the predictions, whatever the file holds under the decoder's
+/// names; one that is not tied has its own bias, unless the file names only the other.
+fn other_name<'a>(
+    name: &'a str,
+    expected: &BTreeMap<String, Vec<usize>>,
+    store: &TensorStore,
+    family: &Family,
+) -> Option<&'a str> {
+    if !expected.contains_key(DECODER_BIAS) {
+        return Some(name);
+    }
+    let holds = |wanted: &str| {
+        store
+            .names()
+            .any(|stored| canonical(stored, family) == wanted)
+    };
+    let tied = !expected.contains_key(DECODER);
+    match name {
+        DECODER if tied => None,
+        DECODER_BIAS_ALIAS if tied && holds(DECODER_BIAS) => None,
+        DECODER_BIAS if !tied && holds(DECODER_BIAS_ALIAS) => None,
+        DECODER_BIAS_ALIAS => Some(DECODER_BIAS),
+        name => Some(name),
+    }
+}
+
+/// Whether the weights hold any part of a masked language model's head.
+pub(super) fn has_language_model(store: &TensorStore, family: &Family) -> bool {
+    let mut names = store.names().map(|name| canonical(name, family));
+    names.any(|name| name.starts_with("cls.predictions."))
 }
 
 /// The name that `BertModel` gives a tensor.
@@ -167,6 +273,10 @@ impl Tensors {
             if BUFFERS.contains(&name.as_str()) {
                 continue;
             }
+            let name = match other_name(&name, &expected, &store, model.family) {
+                Some(name) => name.to_owned(),
+                None => continue,
+            };
             if let Some(shape) = expected.get(&name) {
                 let found = store.shape(stored).unwrap_or_default();
                 ensure!(
@@ -176,7 +286,7 @@ impl Tensors {
                 if let Some(other) = names.insert(name, stored.to_owned()) {
                     bail!("tensors '{other}' and '{stored}' are the same part of the model");
                 }
-            } else if let Some(head) = head_of(&name).or_else(|| other_classifier(&name, model)) {
+            } else if let Some(head) = head_of(&name) {
                 *left_out.entry(head).or_default() += 1;
             } else {
                 bail!(
@@ -259,10 +369,18 @@ impl Tensors {
                 })
             })
             .collect::<Result<_>>()?;
-        let head = matches!(model.architecture, Architecture::SequenceClassification(_));
-        let optional = |name: &str| {
-            head.then(|| self.linear(&[name.to_owned()], hidden))
+        let parts = HeadParts::of(model);
+        let optional = |name: Option<&str>| {
+            name.map(|name| self.linear(&[name.to_owned()], hidden))
                 .transpose()
+        };
+        let language_model = |tied: bool| -> Result<LanguageModel> {
+            Ok(LanguageModel {
+                transform: self.linear(&[TRANSFORM.to_owned()], hidden)?,
+                layer_norm: self.layer_norm(TRANSFORM_NORM)?,
+                decoder: (!tied).then(|| self.read(DECODER)).transpose()?,
+                bias: self.read(DECODER_BIAS)?,
+            })
         };
         Ok(Weights {
             config: config.clone(),
@@ -282,8 +400,10 @@ impl Tensors {
                 )),
             },
             layers,
-            pooler: optional(POOLER)?,
-            classifier: optional(CLASSIFIER)?,
+            pooler: optional(parts.pooler)?,
+            classifier: optional(parts.classifier.map(|(name, _)| name))?,
+            next_sentence: optional(parts.next_sentence.map(|(name, _)| name))?,
+            language_model: parts.language_model.map(language_model).transpose()?,
             dense,
         })
     }
@@ -314,17 +434,5 @@ impl Tensors {
             }
         }
         Ok(table)
-    }
-}
-
-/// A classifier of tokens or of choices has the name of a sequence classifier; the architecture tells them apart.
-fn other_classifier(name: &str, model: &ModelConfig) -> Option<&'static str> {
-    if !matches!(name, "classifier.weight" | "classifier.bias") {
-        return None;
-    }
-    match model.task.as_deref() {
-        Some("ForTokenClassification") => Some("token-classification head"),
-        Some("ForMultipleChoice") => Some("multiple-choice head"),
-        _ => None,
     }
 }

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, ensure};
 use bertlet::format::header::{
     Config, EmbeddingConfig, HeadConfig, Source, TemplatePiece, TokenizerConfig,
 };
-use config::{Architecture, ModelConfig};
+use config::ModelConfig;
 use json::Object;
 use sentence::SentenceConfig;
 use std::path::Path;
@@ -69,22 +69,32 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
             path.display()
         )
     })?;
-    let model = config::parse(&json)?;
+    let mut model = config::parse(&json)?;
     let mut tokenizer = Tokenizer::read(encoder, sentence.lowercase, model.family)?;
     if model.config.type_vocab_size == 1 {
         tokenizer.drop_segments();
     }
     let store = TensorStore::open(encoder)?;
+    // Sentence encoders are often saved so: the name of what they were made from, and the encoder's weights.
+    if let Some(HeadConfig::MaskedLanguageModel { .. }) = model.architecture.head()
+        && !encoder::has_language_model(&store, model.family)
+    {
+        model.architecture = config::Architecture::Encoder;
+        model.notices.push(format!(
+            "config.json names {}, but the weights hold nothing of its head: converted as an encoder",
+            model.architecture_name.as_deref().unwrap_or_default()
+        ));
+    }
     let tensors =
         encoder::Tensors::new(store, &model).with_context(|| format!("{}", encoder.display()))?;
     check_ids(&tokenizer, &model.config)?;
     check_widths(&sentence, &model.config)?;
     let mut notices = [&model.notices[..], &tokenizer.notices, &tensors.notices].concat();
     let max_length = max_length(&sentence, &tokenizer, &model.config, &mut notices)?;
-    let head = match &model.architecture {
-        Architecture::Encoder => None,
-        Architecture::SequenceClassification(head) => Some(head.clone()),
-    };
+    let mut head = model.architecture.head().cloned();
+    if let Some(HeadConfig::MaskedLanguageModel { mask_id, .. }) = &mut head {
+        *mask_id = tokenizer.mask_id()?;
+    }
     Ok(Checkpoint {
         config: model.config.clone(),
         reference: tokenizer.reference()?,

@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_weight_is_found_again_and_the_padding_is_zero() {
-        for (n, k) in [(1, 1), (15, 63), (16, 64), (17, 65), (33, 300)] {
+        for (n, k) in [(1usize, 1usize), (15, 63), (16, 64), (17, 65), (33, 300)] {
             let steps: Vec<i8> = (0..n * k).map(|i| (i * 37 % 255) as i8).collect();
             let input_groups = k.div_ceil(INPUT_GROUP);
             let scale: Vec<f32> = (0..n * input_groups).map(|i| i as f32 + 0.5).collect();

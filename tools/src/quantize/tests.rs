@@ -66,6 +66,8 @@ fn tiny_model() -> Weights {
         layers: vec![layer(100), layer(200)],
         pooler: None,
         classifier: None,
+        next_sentence: None,
+        language_model: None,
         dense: Vec::new(),
         config,
     }

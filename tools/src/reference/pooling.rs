@@ -64,7 +64,7 @@ fn pool(mode: Pooling, rows: &[f32], hidden: usize) -> Vec<f32> {
     }
 }
 
-/// The logits of one sequence whose first token's last hidden state is `first` `[hidden_size]`.
+/// The logits of a sequence classification whose first token's last hidden state is `first` `[hidden_size]`.
 ///
 /// # Errors
 /// If the checkpoint has no pooler or no classifier.

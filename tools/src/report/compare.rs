@@ -5,7 +5,7 @@ use crate::reference::parallel::for_each_piece;
 use crate::reference::{self, Observed, forward};
 use crate::weights::Weights;
 use anyhow::{Context, Result, ensure};
-use bertlet::format::header::Precision;
+use bertlet::format::header::{HeadConfig, Header, Precision};
 use bertlet::heads::Function;
 use bertlet::{Batch, EmbeddingOptions, Encoder, Model, Text, TextEncoder, TextOptions};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,9 +81,15 @@ pub fn compare(
         truncated,
         max_length: header.max_length,
         cosine: cosines(&all.cosines),
-        logits: header.head.as_ref().map(|_| logits(&all.logits)),
+        logits: classification(header).map(|_| logits(&all.logits)),
         stages: all.stages.iter().enumerate().map(stage).collect(),
     })
+}
+
+/// The head, if its logits belong to a whole text; those of other heads are not compared.
+fn classification(header: &Header) -> Option<&HeadConfig> {
+    let head = header.head.as_ref();
+    head.filter(|head| matches!(head, HeadConfig::SequenceClassification { .. }))
 }
 
 /// Some neighbouring texts.
@@ -272,7 +278,7 @@ fn measure(model: &Model, weights: &Weights, piece: &Piece) -> Result<Measured> 
         measured.cosines.push(cosine);
     }
 
-    if let Some(head) = &header.head {
+    if let Some(head) = classification(header) {
         let function = Function::auto(head);
         let mut found = Vec::new();
         encoder.classify(&piece.batch, &mut found)?;

@@ -189,6 +189,7 @@ fn classification_heads() {
             labels: vec!["a".into(), "b".into(), "c".into()],
             problem_type: Some(ProblemType::MultiLabelClassification),
             pooler: Some(Activation::Tanh),
+            cross_encoder: None,
         })
     );
     let weights = checkpoint.weights().unwrap();
@@ -197,11 +198,15 @@ fn classification_heads() {
         weights.pooler.unwrap().weight,
         tensors()["pooler.dense.weight"].1
     );
-    let HeadConfig::SequenceClassification {
+    let Some(HeadConfig::SequenceClassification {
         labels,
         problem_type,
         pooler,
-    } = open(&classifier(&[], 2)).head.unwrap();
+        ..
+    }) = open(&classifier(&[], 2)).head
+    else {
+        panic!("no sequence classification head");
+    };
     assert_eq!(
         (labels, problem_type, pooler),
         (
@@ -222,6 +227,27 @@ fn classification_heads() {
         &classifier(&[("problem_type", json!("ranking"))], 2),
         &["'ranking' is not known"],
     );
+}
+
+#[test]
+fn a_cross_encoders_function_is_kept() {
+    let stored = |changes: &[(&str, Value)]| {
+        let checkpoint = open(&classifier(changes, 2));
+        let Some(HeadConfig::SequenceClassification { cross_encoder, .. }) = checkpoint.head else {
+            panic!("no sequence classification head");
+        };
+        (cross_encoder, checkpoint.notices.len())
+    };
+    assert_eq!(stored(&[]), (None, 0));
+    let identity = json!({"activation_fn": "torch.nn.modules.linear.Identity", "version": "5.0"});
+    assert_eq!(
+        stored(&[("sentence_transformers", identity)]),
+        (Some(Activation::Identity), 0)
+    );
+    let old = "sbert_ce_default_activation_function";
+    let sigmoid = json!("torch.nn.modules.activation.Sigmoid");
+    assert_eq!(stored(&[(old, sigmoid)]), (Some(Activation::Sigmoid), 0));
+    assert_eq!(stored(&[(old, json!("mine.Special"))]), (None, 1));
 }
 
 fn with_tokenizer(pointer: &str, value: Value) -> TempDir {

@@ -501,7 +501,7 @@ fn what_is_left_out_is_said() {
     with_heads.insert("cls.seq_relationship.bias".into(), vector(2));
     directory.write("model.safetensors", safetensors(&with_heads, Type::F32));
     let mut config = config();
-    config["architectures"] = json!(["BertForPreTraining"]);
+    config["architectures"] = json!(["BertModel"]);
     directory.write_json("config.json", &config);
     assert_reads(&directory);
     let notices = checkpoint::open(directory.path()).unwrap().notices;
@@ -510,7 +510,7 @@ fn what_is_left_out_is_said() {
         [
             "left out: masked-language-model head, 2 tensors",
             "left out: next-sentence head, 1 tensors",
-            "left out: pooler (only a classification head uses it), 2 tensors",
+            "left out: pooler (this head does not use it), 2 tensors",
         ]
     );
 }

@@ -2,6 +2,7 @@
 //! what else is in the batch and in which order.
 
 use crate::support::{Checkpoint, FAMILIES, Golden, Input, MODELS};
+use bertlet::format::header::HeadConfig;
 use bertlet::kernels::Kernel;
 use bertlet::{
     Batch, Classifier, ClassifierOptions, Embedder, EmbedderOptions, EmbeddingOptions, Encoder,
@@ -38,7 +39,7 @@ fn results(model: &Model, inputs: &[&Input]) -> Vec<Vec<u32>> {
         .embed(&batch, &EmbeddingOptions::default(), &mut vectors)
         .unwrap();
     let mut parts = vec![vectors];
-    if model.header().head.is_some() {
+    if scores_texts(model) {
         let mut logits = Vec::new();
         encoder.classify(&batch, &mut logits).unwrap();
         parts.push(logits);
@@ -50,6 +51,12 @@ fn results(model: &Model, inputs: &[&Input]) -> Vec<Vec<u32>> {
         }
     }
     results
+}
+
+/// Whether the model's head scores a text as a whole.
+fn scores_texts(model: &Model) -> bool {
+    let head = &model.header().head;
+    matches!(head, Some(HeadConfig::SequenceClassification { .. }))
 }
 
 fn append_bits(result: &mut Vec<u32>, values: &[f32]) {
@@ -123,7 +130,7 @@ fn threads_and_batch_sizes_do_not_matter() {
             let embedder = Embedder::with_options(&model, options).unwrap();
             let mut bits = Vec::new();
             append_bits(&mut bits, embedder.embed(&texts).unwrap().values());
-            if model.header().head.is_some() {
+            if scores_texts(&model) {
                 let options = ClassifierOptions {
                     threads: Some(threads),
                     batch_tokens,

@@ -220,11 +220,11 @@ fn sentence_vectors_are_those_of_sentence_transformers() {
 /// converter's rounding may differ in a step between CPUs.
 /// Random weights quantize far worse than trained ones; tools/accuracy.py measures real models.
 const INT8_TOLERANCES: [(&str, &[f32]); 5] = [
-    ("classifier", &[0.00758, 0.152, 0.0663, 0.0504]),
-    ("odd-shapes", &[0.00918, 0.118, 0.0854]),
-    ("wide-head", &[0.00925, 0.0947, 0.122]),
-    ("plain-cased", &[0.00735, 0.101, 0.142]),
-    ("sentence", &[0.00921, 0.117]),
+    ("classifier", &[0.00758, 0.216, 0.206, 0.0882]),
+    ("odd-shapes", &[0.00918, 0.119, 0.0752]),
+    ("wide-head", &[0.00925, 0.0777, 0.103]),
+    ("plain-cased", &[0.00735, 0.148, 0.351]),
+    ("sentence", &[0.00921, 0.138]),
 ];
 
 #[test]

@@ -57,12 +57,22 @@ impl Checkpoint {
     pub fn lay_over(self, name: &str) -> Checkpoint {
         copy_tree(&golden_folder().join(name), &self.folder);
         let recipes = self.folder.join("weights.json");
-        if recipes.exists() {
-            let tensors = weights::made(&recipes);
-            fs::remove_file(recipes).unwrap();
-            return self.with_weights(&tensors);
+        let recipe: Option<serde_json::Value> = recipes
+            .exists()
+            .then(|| serde_json::from_slice(&fs::read(&recipes).unwrap()).unwrap());
+        // A list for the families, one object for the heads.
+        match recipe {
+            None => self,
+            Some(serde_json::Value::Array(_)) => {
+                let tensors = weights::made(&recipes);
+                fs::remove_file(recipes).unwrap();
+                self.with_weights(&tensors)
+            }
+            Some(_) => {
+                crate::recipe::write_weights(&self.folder);
+                self
+            }
         }
-        self
     }
 
     /// Writes the weights anew.
@@ -189,6 +199,17 @@ impl Golden {
     pub fn tensor(&self, name: &str) -> &[f32] {
         &self.tensors[name]
     }
+}
+
+/// `golden.json` in golden folder `name`, of any form.
+pub fn golden_json(name: &str) -> Value {
+    let path = golden_folder().join(name).join("golden.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// `golden.safetensors` in golden folder `name`.
+pub fn golden_tensors(name: &str) -> HashMap<String, Vec<f32>> {
+    read_safetensors(&golden_folder().join(name).join("golden.safetensors"))
 }
 
 /// All tensors of a file of f32 tensors. Not the converter's own reader, which is under test here.

@@ -1,6 +1,6 @@
 //! ALBERT: layers that share their weights, narrower embeddings.
 
-use super::{Counting, Family, KEYS, Keys, Projection};
+use super::{CHOICE, Counting, Family, KEYS, Keys, PreTraining, Projection};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -63,5 +63,8 @@ pub(super) const FAMILY: Family = Family {
     projection: Projection::Always,
     relative_attention_bias: false,
     pooler: Activation::Tanh,
+    transform: None,
+    pre_training: PreTraining::MaskedWords,
+    choice: Some(CHOICE),
     vocab_txt: false,
 };

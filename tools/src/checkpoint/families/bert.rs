@@ -1,6 +1,6 @@
 //! BERT itself.
 
-use super::{Counting, Family, KEYS, Projection};
+use super::{CHOICE, Counting, Family, KEYS, PreTraining, Projection};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -14,5 +14,8 @@ pub(super) const FAMILY: Family = Family {
     projection: Projection::Never,
     relative_attention_bias: false,
     pooler: Activation::Tanh,
+    transform: None,
+    pre_training: PreTraining::NextSentence,
+    choice: Some(CHOICE),
     vocab_txt: true,
 };

@@ -1,6 +1,6 @@
 //! DistilBERT: names of its own for everything, no segments, one epsilon.
 
-use super::{Counting, Family, Keys, Projection};
+use super::{Choice, Counting, Family, Keys, PreTraining, Projection};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -60,5 +60,11 @@ pub(super) const FAMILY: Family = Family {
     projection: Projection::Never,
     relative_attention_bias: false,
     pooler: Activation::Relu,
+    transform: None,
+    pre_training: PreTraining::None,
+    choice: Some(Choice {
+        pooler: "pooler.dense",
+        activation: Activation::Relu,
+    }),
     vocab_txt: true,
 };

@@ -1,6 +1,6 @@
 //! ELECTRA, discriminator and generator: narrower embeddings, a classifier with GELU and without pooler.
 
-use super::{Counting, Family, KEYS, Projection};
+use super::{Counting, Family, KEYS, PreTraining, Projection};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -33,5 +33,8 @@ pub(super) const FAMILY: Family = Family {
     projection: Projection::IfWider,
     relative_attention_bias: false,
     pooler: Activation::Gelu,
+    transform: Some(Activation::Gelu),
+    pre_training: PreTraining::ReplacedTokens,
+    choice: None,
     vocab_txt: true,
 };

@@ -34,6 +34,12 @@ pub(crate) struct Family {
     pub relative_attention_bias: bool,
     /// Activation behind the dense layer of a sequence classifier.
     pub pooler: Activation,
+    /// Activation of the dense layer in front of a masked language model's decoder; `None`: the encoder's.
+    pub transform: Option<Activation>,
+    /// What a class `ForPreTraining` has been trained for.
+    pub pre_training: PreTraining,
+    /// The dense layer of a classifier of choices; `None` where it is one that bertlet does not have.
+    pub choice: Option<Choice>,
     /// Whether a `vocab.txt` without `tokenizer.json` is BERT's tokenizer.
     pub vocab_txt: bool,
 }
@@ -74,6 +80,38 @@ pub(crate) enum Projection {
     IfWider,
     Always,
 }
+
+/// What a class `ForPreTraining` has been trained for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PreTraining {
+    /// There is no such class.
+    None,
+    /// Masked words, and whether a sentence follows.
+    NextSentence,
+    /// Masked words, and something that is left out.
+    MaskedWords,
+    /// Replaced tokens: only the encoder is converted.
+    ReplacedTokens,
+}
+
+/// The dense layer in front of a classifier of choices.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    /// Its name after [`Family::canonical`].
+    pub pooler: &'static str,
+    pub activation: Activation,
+}
+
+/// BERT's.
+const CHOICE: Choice = Choice {
+    pooler: "pooler.dense",
+    activation: Activation::Tanh,
+};
+/// Where a classifier of sequences has a dense layer of its own and one of choices uses the encoder's.
+const CHOICE_BY_OWN_POOLER: Choice = Choice {
+    pooler: "own_pooler",
+    activation: Activation::Tanh,
+};
 
 /// BERT's names of settings.
 const KEYS: Keys = Keys {

@@ -1,6 +1,6 @@
 //! MPNet: a bias by distance in attention, positions behind the padding, no segments, a classifier without pooler.
 
-use super::{Counting, Family, KEYS, Keys, Projection};
+use super::{CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, Keys, PreTraining, Projection};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -45,5 +45,8 @@ pub(super) const FAMILY: Family = Family {
     projection: Projection::Never,
     relative_attention_bias: true,
     pooler: Activation::Tanh,
+    transform: Some(Activation::Gelu),
+    pre_training: PreTraining::None,
+    choice: Some(CHOICE_BY_OWN_POOLER),
     vocab_txt: false,
 };

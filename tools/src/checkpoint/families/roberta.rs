@@ -1,6 +1,6 @@
 //! RoBERTa, XLM-RoBERTa and CamemBERT: positions behind the padding, one segment, a classifier on `<s>` without pooler.
 
-use super::{Counting, Family, KEYS, Projection};
+use super::{CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, PreTraining, Projection};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -23,5 +23,8 @@ pub(super) const FAMILY: Family = Family {
     projection: Projection::Never,
     relative_attention_bias: false,
     pooler: Activation::Tanh,
+    transform: Some(Activation::Gelu),
+    pre_training: PreTraining::None,
+    choice: Some(CHOICE_BY_OWN_POOLER),
     vocab_txt: false,
 };

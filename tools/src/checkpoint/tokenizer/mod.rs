@@ -18,6 +18,9 @@ use bertlet::format::header::{TemplatePiece, TokenizerConfig};
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// BERT's and RoBERTa's, where no file names one.
+const DEFAULT_MASK_TOKENS: [&str; 2] = ["[MASK]", "<mask>"];
+
 /// How text becomes ids, and where that came from.
 #[derive(Debug)]
 pub(crate) struct Tokenizer {
@@ -29,6 +32,8 @@ pub(crate) struct Tokenizer {
     pub notices: Vec<String>,
     /// `tokenizer.json` for a tokenizer that bertlet runs by it: the file's own bytes, unless a setting changes it.
     pub json: Option<Vec<u8>>,
+    /// The token that stands for what a masked language model is to find, where a file names one.
+    mask_token: Option<String>,
     /// `tokenizer.json` as it is obeyed.
     reference: Value,
 }
@@ -85,8 +90,35 @@ impl Tokenizer {
             config,
             vocabulary,
             model_max_length: settings.model_max_length()?,
+            mask_token: settings
+                .special_token("mask_token")?
+                .map(|(token, _)| token),
             notices,
             reference,
+        })
+    }
+
+    /// Id of the mask token.
+    ///
+    /// # Errors
+    /// If no token has its text.
+    pub fn mask_id(&self) -> Result<u32> {
+        let added = self.config.added_tokens().iter();
+        let added = added.map(|token| (token.content.as_str(), token.id));
+        let words = self.vocabulary.iter();
+        let words = words.map(|(token, id)| (token.as_str(), *id));
+        let all: Vec<(&str, u32)> = added.chain(words).collect();
+        let id = |wanted: &str| all.iter().find(|(token, _)| *token == wanted);
+        let found = match &self.mask_token {
+            Some(token) => id(token),
+            None => DEFAULT_MASK_TOKENS.into_iter().find_map(id),
+        };
+        found.map(|(_, id)| *id).with_context(|| {
+            let token = self.mask_token.as_deref();
+            format!(
+                "the mask token '{}' is not in the tokenizer's vocabulary; a masked language model needs it",
+                token.unwrap_or(DEFAULT_MASK_TOKENS[0])
+            )
         })
     }
 

@@ -1,0 +1,201 @@
+//! `bertlet choose`.
+
+use super::{
+    Input, record_format, record_shape,
+    task::{Show, TaskCommand},
+};
+use crate::{
+    Candidates, PairScorer,
+    cli::{
+        args::ChooseArgs,
+        engine,
+        exit::Failure,
+        input::{Arguments, Fields, InputFormat, Record, Texts},
+        output::{
+            json,
+            record::{RecordFormat, Row, Value},
+        },
+    },
+};
+use std::borrow::Cow;
+
+/// Runs the command.
+pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
+    if args.input.pairs || args.input.pair_field.is_some() {
+        return Err(Failure::usage(
+            "choose takes a context and its candidates without --pairs; see --choices-field and --choices-columns",
+        ));
+    }
+    let format = args.input.format();
+    let tables = matches!(format, InputFormat::Csv | InputFormat::Tsv);
+    if args.input.arguments().is_none() && tables && args.choices_columns.is_empty() {
+        return Err(Failure::usage(
+            "tables need --choices-columns NAME,NAME,… for the candidates",
+        ));
+    }
+    let model = engine::open(&args.model)?;
+    let options = engine::text_options(&args.text, None);
+    let task = PairScorer::multiple_choice(&model, options).map_err(Failure::task)?;
+    let mut candidates = None;
+    let input = match args.input.arguments() {
+        None => Input::open(&args.input, &args.run, false)?,
+        Some([context, more @ ..]) => {
+            let options = args.input.options()?;
+            let texts = more.iter().map(|text| text.to_string_lossy().into_owned());
+            candidates = Some(texts.collect());
+            Input {
+                reader: Box::new(Arguments::new(vec![context.clone()], false, options.strict)),
+                names: None,
+                records: Some(1),
+                progress: None,
+            }
+        }
+        Some([]) => return Err(Failure::usage("no context")),
+    };
+    let mut format = record_format(
+        record_shape(args.format, &args.input),
+        "choice",
+        &args.input,
+        &input,
+        &args.output,
+        args.with_text,
+    );
+    format.bare = true;
+    format.columns = ["index", "score", "choice"].map(str::to_owned).to_vec();
+    let show = ShowChoice {
+        source: match candidates {
+            Some(candidates) => Source::Arguments(candidates),
+            None => match args.input.format() {
+                InputFormat::Lines => Source::Lines,
+                InputFormat::Jsonl => Source::Field(args.choices_field.clone()),
+                InputFormat::Csv | InputFormat::Tsv => {
+                    Source::Columns(args.choices_columns.clone())
+                }
+            },
+        },
+        format,
+    };
+    let io = (&args.input, &args.output, &args.run);
+    TaskCommand { task, show }.run(input, io, None, args.text.max_length)
+}
+
+/// Where candidates come from.
+enum Source {
+    /// The other arguments.
+    Arguments(Vec<String>),
+    /// What stands behind the line's tabs.
+    Lines,
+    /// A list in a JSON object.
+    Field(String),
+    /// Cells of a table.
+    Columns(Vec<String>),
+}
+
+struct ShowChoice {
+    source: Source,
+    format: RecordFormat,
+}
+
+impl ShowChoice {
+    fn candidates<'a>(
+        &'a self,
+        record: &'a Record,
+        texts: &'a Texts,
+    ) -> Result<Candidates<'a>, String> {
+        let mut first = texts.first.as_str();
+        let seconds: Vec<Cow<'a, str>> = match (&self.source, &record.fields) {
+            (Source::Arguments(all), _) => all.iter().map(|text| text.as_str().into()).collect(),
+            (Source::Lines, _) => {
+                let mut parts = texts.first.split('\t');
+                first = parts.next().unwrap_or_default();
+                parts.map(Cow::from).collect()
+            }
+            (Source::Field(name), Fields::Json(object)) => {
+                let list = object.get(name).ok_or(format!("has no field {name:?}"))?;
+                let list: Vec<String> = serde_json::from_str(list)
+                    .map_err(|_| format!("field {name:?}: expected a list of strings"))?;
+                list.into_iter().map(Cow::from).collect()
+            }
+            (Source::Columns(wanted), Fields::Columns { names, cells }) => {
+                let cell = |name: &String| {
+                    let column = names.iter().position(|column| column == name);
+                    let cell = column.map(|column| Cow::from(cells[column].as_str()));
+                    cell.ok_or_else(|| {
+                        format!(
+                            "has no column {name:?}; its columns are {}",
+                            names.join(", ")
+                        )
+                    })
+                };
+                wanted.iter().map(cell).collect::<Result<_, String>>()?
+            }
+            (Source::Field(_) | Source::Columns(_), _) => Vec::new(),
+        };
+        Ok(Candidates { first, seconds })
+    }
+}
+
+impl Show<PairScorer> for ShowChoice {
+    type Format = RecordFormat;
+
+    fn format(&self) -> &RecordFormat {
+        &self.format
+    }
+
+    fn input<'a>(&'a self, record: &'a Record, texts: &'a Texts) -> Result<Candidates<'a>, String> {
+        let candidates = self.candidates(record, texts)?;
+        match candidates.seconds.len() {
+            0 => Err("has no candidates to choose from".to_owned()),
+            _ => Ok(candidates),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, record: &Record, scores: Vec<f32>, truncated: bool) {
+        let candidates = match &record.texts {
+            Ok(texts) => self
+                .candidates(record, texts)
+                .map_or(Vec::new(), |c| c.seconds),
+            Err(_) => Vec::new(),
+        };
+        // The first of equals.
+        let best = (0..scores.len()).fold(0, |best, other| {
+            if scores[other] > scores[best] {
+                other
+            } else {
+                best
+            }
+        });
+        let choice = Choice {
+            index: best,
+            text: candidates.get(best).map_or("", |text| text),
+            scores: &scores,
+        };
+        self.format.write(out, record, &choice, truncated);
+    }
+}
+
+struct Choice<'a> {
+    index: usize,
+    text: &'a str,
+    scores: &'a [f32],
+}
+
+impl Value for Choice<'_> {
+    fn json(&self, out: &mut Vec<u8>) {
+        json::fields(
+            out,
+            &[
+                ("index", &self.index),
+                ("score", &self.scores[self.index]),
+                ("text", &self.text),
+                ("scores", &self.scores),
+            ],
+        );
+    }
+
+    fn cells(&self, row: &mut Row) {
+        row.count(self.index);
+        row.number(self.scores[self.index]);
+        row.text(self.text);
+    }
+}

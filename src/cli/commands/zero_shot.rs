@@ -1,0 +1,307 @@
+//! `bertlet classify --labels`.
+
+use super::{
+    Input, record_format, record_shape, run,
+    task::{Show, TaskCommand},
+};
+use crate::{
+    Batch, EmbeddingOptions, Encoder, EntailmentClassifier, EntailmentOptions, Label, LabelOptions,
+    LabelVectors, Model, TextOptions,
+    cli::{
+        args::{ClassifyArgs, LongChoice, ZeroShotChoice},
+        engine::{self, Computation, Lane},
+        exit::Failure,
+        input::{Fields, Record, Texts},
+        output::{
+            json,
+            record::{RecordFormat, RecordShape, Row, Value},
+            vectors::Note,
+        },
+        stream::{Done, Task},
+    },
+    entailment,
+};
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// Runs the command with the user's labels; `None` if there are none.
+pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failure> {
+    let options = &args.labels;
+    let labels: Vec<Label> = match (&options.labels, &options.labels_file) {
+        (Some(names), _) => names.iter().map(|name| Label::from(name.trim())).collect(),
+        (None, Some(path)) => read_labels(path)?,
+        (None, None) => {
+            if options.multi_label || options.hypothesis_template.is_some() {
+                return Err(Failure::usage(
+                    "--multi-label and --hypothesis-template are for labels of your own: name them with --labels or --labels-file",
+                ));
+            }
+            return Ok(None);
+        }
+    };
+    if args.function.chosen().is_some() {
+        return Err(Failure::usage(
+            "--function is for the model's own labels; with --labels, --multi-label scores each label by itself",
+        ));
+    }
+    let nli = match options.zero_shot {
+        ZeroShotChoice::Auto => {
+            // A classifier without an embedding of its own fails with a clear word in the other branch's stead only if asked.
+            model.sequence_head().is_ok()
+                && entailment(model.labels().unwrap_or_default()).is_some()
+        }
+        ZeroShotChoice::Nli => true,
+        ZeroShotChoice::Embedding => false,
+    };
+    if nli && args.text.long != LongChoice::Truncate {
+        return Err(Failure::usage(
+            "with an NLI model long texts are cut at their end (--long truncate)",
+        ));
+    }
+    let shape = |input: &Input| {
+        let mut format = record_format(
+            record_shape(args.format, &args.input),
+            "labels",
+            &args.input,
+            input,
+            &args.output,
+            args.with_text,
+        );
+        // As transformers does, JSON has all labels.
+        let is_json = matches!(format.shape, RecordShape::Json | RecordShape::Jsonl);
+        let all = args.all || is_json || args.threshold.is_some();
+        let most = args.top.unwrap_or(if all { labels.len() } else { 1 });
+        let most = most.min(labels.len());
+        format.bare = true;
+        format.columns = match most {
+            1 => vec!["label".to_owned(), "score".to_owned()],
+            _ => (1..=most)
+                .flat_map(|rank| [format!("label_{rank}"), format!("score_{rank}")])
+                .collect(),
+        };
+        ShowLabels {
+            labels: labels.iter().map(|label| label.name.clone()).collect(),
+            most,
+            threshold: args.threshold.unwrap_or(f32::NEG_INFINITY),
+            format,
+        }
+    };
+    let io = (&args.input, &args.output, &args.run);
+    if nli {
+        let entailment = EntailmentOptions {
+            hypothesis_template: match &options.hypothesis_template {
+                Some(template) => template.clone(),
+                None => EntailmentOptions::default().hypothesis_template,
+            },
+            multi_label: options.multi_label,
+            max_length: args.text.max_length,
+        };
+        let task = EntailmentClassifier::new(model, &labels, &entailment).map_err(Failure::task)?;
+        let input = Input::open(&args.input, &args.run, false)?;
+        let show = shape(&input);
+        let command = TaskCommand { task, show };
+        return command.run(input, io, None, args.text.max_length).map(Some);
+    }
+    let text = engine::text_options(&args.text, model.prompt(None));
+    let vectors = LabelOptions {
+        template: match &options.hypothesis_template {
+            Some(template) => template.clone(),
+            None => LabelOptions::default().template,
+        },
+        multi_label: options.multi_label,
+        temperature: options.temperature,
+    };
+    // The labels' own texts are short; they are cut rather than refused.
+    let label_text = TextOptions {
+        long: crate::LongText::Truncate,
+        ..text.clone()
+    };
+    let vectors = LabelVectors::new(model, &labels, label_text, vectors).map_err(Failure::task)?;
+    Lane::new(model, &text).map_err(Failure::usage)?;
+    let input = Input::open(&args.input, &args.run, false)?;
+    let max_length = text.max_length.unwrap_or(model.header().max_length);
+    let task = NearestLabel {
+        width: EmbeddingOptions::default()
+            .width(model)
+            .map_err(Failure::task)?,
+        model: model.clone(),
+        vectors,
+        show: shape(&input),
+        text,
+        max_length,
+        windows: args.text.long == LongChoice::Window,
+        batch_tokens: args.run.batch_tokens,
+    };
+    run(task, input, io, None, max_length).map(Some)
+}
+
+/// A label a line, with example phrases behind tabs; empty lines do not count.
+fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{}: the labels cannot be read", path.display()))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    Ok(lines
+        .map(|line| {
+            let mut parts = line.split('\t').map(str::trim);
+            Label {
+                name: parts.next().unwrap_or_default().to_owned(),
+                examples: parts
+                    .filter(|part| !part.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            }
+        })
+        .collect())
+}
+
+/// How labels look.
+struct ShowLabels {
+    labels: Vec<String>,
+    most: usize,
+    threshold: f32,
+    format: RecordFormat,
+}
+
+impl ShowLabels {
+    fn write_scores(&self, out: &mut Vec<u8>, record: &Record, scores: &[f32], truncated: bool) {
+        let mut ranked: Vec<(&str, f32)> = self
+            .labels
+            .iter()
+            .map(String::as_str)
+            .zip(scores.iter().copied())
+            .filter(|(_, score)| *score >= self.threshold)
+            .collect();
+        // Stable: equal scores keep the labels' order.
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked.truncate(self.most);
+        let bare = matches!(record.fields, Fields::None) && !self.format.with_text;
+        let text = record.texts.as_ref().ok().filter(|_| bare);
+        let value = Labels {
+            sequence: text.map(|texts| texts.first.as_str()),
+            ranked,
+            most: self.most,
+        };
+        self.format.write(out, record, &value, truncated);
+    }
+}
+
+/// Labels with scores, best first.
+struct Labels<'a> {
+    /// The text, where the record is nothing but the result: then it has the shape of transformers' pipeline.
+    sequence: Option<&'a str>,
+    ranked: Vec<(&'a str, f32)>,
+    most: usize,
+}
+
+impl Value for Labels<'_> {
+    fn json(&self, out: &mut Vec<u8>) {
+        let (labels, scores): (Vec<&str>, Vec<f32>) = self.ranked.iter().copied().unzip();
+        match &self.sequence {
+            Some(sequence) => json::fields(
+                out,
+                &[
+                    ("sequence", sequence),
+                    ("labels", &labels),
+                    ("scores", &scores),
+                ],
+            ),
+            None => json::list(out, &self.ranked, |out, (label, score)| {
+                json::fields(out, &[("label", label), ("score", score)]);
+            }),
+        }
+    }
+
+    fn cells(&self, row: &mut Row) {
+        for (label, score) in &self.ranked {
+            row.text(label);
+            row.number(*score);
+        }
+        if row.shape() != RecordShape::Text {
+            for _ in self.ranked.len()..self.most {
+                row.text("");
+                row.text("");
+            }
+        }
+    }
+}
+
+impl Show<EntailmentClassifier> for ShowLabels {
+    type Format = RecordFormat;
+
+    fn format(&self) -> &RecordFormat {
+        &self.format
+    }
+
+    fn input<'a>(&'a self, _: &'a Record, texts: &'a Texts) -> Result<&'a str, String> {
+        match texts.second {
+            None => Ok(&texts.first),
+            Some(_) => Err("a pair of texts; zero-shot labels are for single texts".to_owned()),
+        }
+    }
+
+    fn weight(&self, record: &Record) -> usize {
+        self.labels.len() * (engine::weight(record, usize::MAX, true) + 8)
+    }
+
+    fn write(&self, out: &mut Vec<u8>, record: &Record, scores: Vec<f32>, truncated: bool) {
+        self.write_scores(out, record, &scores, truncated);
+    }
+}
+
+/// Labels by the nearness of vectors.
+struct NearestLabel {
+    model: Model,
+    vectors: LabelVectors,
+    width: usize,
+    show: ShowLabels,
+    text: TextOptions,
+    max_length: usize,
+    windows: bool,
+    batch_tokens: usize,
+}
+
+impl Task for NearestLabel {
+    type Format = RecordFormat;
+    type Worker = Lane;
+
+    fn format(&self) -> &RecordFormat {
+        &self.show.format
+    }
+
+    fn worker(&self) -> Result<Lane> {
+        Lane::new(&self.model, &self.text)
+    }
+
+    fn weight(&self, record: &Record) -> usize {
+        engine::weight(record, self.max_length, self.windows)
+    }
+
+    fn run(&self, lane: &mut Lane, records: &[Record], done: &mut Done) -> Result<()> {
+        lane.run(self, self.batch_tokens, records, done)
+    }
+}
+
+impl Computation for NearestLabel {
+    type Format = RecordFormat;
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn separate(&self) -> bool {
+        false
+    }
+
+    fn compute(&self, encoder: &mut Encoder, batch: &Batch, out: &mut Vec<f32>) -> Result<()> {
+        Ok(encoder.embed(batch, &EmbeddingOptions::default(), out)?)
+    }
+
+    fn write(&self, out: &mut Vec<u8>, record: &Record, vector: &mut [f32], note: Note) {
+        let scores = self.vectors.scores(vector);
+        self.show.write_scores(out, record, &scores, note.truncated);
+    }
+
+    fn format(&self) -> &RecordFormat {
+        &self.show.format
+    }
+}

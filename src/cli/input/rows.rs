@@ -1,0 +1,229 @@
+//! Cuts CSV and TSV into rows (RFC 4180, read generously): every line end ends a row, a blank line is a row too.
+
+use super::{Place, Source};
+use anyhow::{Context, Result};
+use std::io::ErrorKind;
+
+/// What reading a row gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Row {
+    /// The input is over.
+    End,
+    /// The row is in the cells.
+    Whole,
+    /// The input ended inside a quoted cell; its number, from 1. What was read of the row is in the cells.
+    Unclosed(usize),
+    /// The row is longer than allowed; it was read to its end and thrown away. Its length in bytes.
+    TooLong(u64),
+}
+
+/// The cells of one row.
+#[derive(Debug, Default)]
+pub struct Cells {
+    bytes: Vec<u8>,
+    /// Where each cell ends in `bytes`.
+    ends: Vec<usize>,
+}
+
+impl Cells {
+    /// The cells, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, end)| &self.bytes[start..*end])
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// Where in a row the reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first byte of a cell.
+    Start,
+    /// In a cell without quotes, or behind the quotes of one.
+    Plain,
+    /// Between quotes.
+    Quoted,
+    /// Behind a quote inside quotes: the end of them, or the first of two that stand for one.
+    Quote,
+}
+
+/// Reads rows from a source.
+pub struct RowReader {
+    source: Source,
+    /// What stands between cells.
+    delimiter: u8,
+    /// Whether cells may be quoted; a CR is then a line end by itself too, as in other readers of CSV.
+    quoting: bool,
+    /// Most bytes of a row.
+    limit: u64,
+    /// Line on which the next row begins.
+    next_line: u64,
+    /// Line on which the row read last begins.
+    line: u64,
+    /// A CR ended the last row: an LF right behind it belongs to it.
+    after_cr: bool,
+}
+
+impl RowReader {
+    /// Comma-separated with quotes, or tab-separated without.
+    pub fn new(source: Source, tabs: bool, limit: usize) -> Self {
+        RowReader {
+            source,
+            delimiter: if tabs { b'\t' } else { b',' },
+            quoting: !tabs,
+            limit: limit as u64,
+            next_line: 1,
+            line: 0,
+            after_cr: false,
+        }
+    }
+
+    /// Name of the source.
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// Where the row read last begins.
+    pub fn place(&self) -> Place {
+        Place {
+            source: self.source.name.clone(),
+            line: self.line,
+        }
+    }
+
+    /// Reads the next row into `cells`, which never hold more than the limit.
+    ///
+    /// A quoted cell longer than the limit is an error that ends all reading: where its row ends cannot be known, and
+    /// the rest of the input might be taken for text.
+    pub fn read(&mut self, cells: &mut Cells) -> Result<Row> {
+        cells.clear();
+        self.line = self.next_line;
+        let mut state = State::Start;
+        let (mut length, mut quoted, mut started) = (0u64, 0u64, false);
+        loop {
+            let available = match self.source.reader.fill_buf() {
+                Ok(available) => available,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(error).with_context(|| {
+                        format!("{}:{}: cannot be read", self.source.name, self.next_line)
+                    });
+                }
+            };
+            if available.is_empty() {
+                return Ok(self.at_end(cells, state, started, length));
+            }
+            let mut used = 0;
+            let mut ended = false;
+            for &byte in available {
+                used += 1;
+                if std::mem::take(&mut self.after_cr) && byte == b'\n' {
+                    continue;
+                }
+                started = true;
+                let (line_end, cell_end) = match state {
+                    State::Quoted => (false, false),
+                    _ if self.quoting && byte == b'\r' => {
+                        self.after_cr = true;
+                        (true, true)
+                    }
+                    _ => (byte == b'\n', byte == self.delimiter || byte == b'\n'),
+                };
+                if cell_end {
+                    ended = line_end;
+                    if line_end {
+                        self.next_line += 1;
+                        if !self.quoting {
+                            length -= self.drop_cr(cells, length);
+                        }
+                        cells.ends.push(cells.bytes.len());
+                        break;
+                    }
+                    cells.ends.push(cells.bytes.len());
+                    state = State::Start;
+                    length += 1;
+                    continue;
+                }
+                length += 1;
+                let keep = match (state, byte) {
+                    (State::Start, b'"') if self.quoting => {
+                        (state, quoted) = (State::Quoted, 0);
+                        false
+                    }
+                    (State::Quoted, b'"') => {
+                        state = State::Quote;
+                        false
+                    }
+                    (State::Quoted, _) => {
+                        self.next_line += u64::from(byte == b'\n');
+                        true
+                    }
+                    (State::Quote, b'"') => {
+                        state = State::Quoted;
+                        true
+                    }
+                    _ => {
+                        state = State::Plain;
+                        true
+                    }
+                };
+                if state == State::Quoted {
+                    quoted += 1;
+                    anyhow::ensure!(
+                        quoted <= self.limit,
+                        "{}:{}: the row cannot be read: it has a quoted cell of more than {} bytes, the limit of \
+                         --max-line-bytes; is a quote missing?",
+                        self.source.name,
+                        self.line,
+                        self.limit
+                    );
+                }
+                // One byte more than the limit, for a CR that turns out to end the line.
+                if keep && length <= self.limit + 1 {
+                    cells.bytes.push(byte);
+                }
+            }
+            self.source.reader.consume(used);
+            if ended {
+                return Ok(self.finished(cells, length));
+            }
+        }
+    }
+
+    /// Takes a CR off the end of a line, and returns how many bytes that were.
+    fn drop_cr(&self, cells: &mut Cells, length: u64) -> u64 {
+        let start = cells.ends.last().copied().unwrap_or(0);
+        // In a row that is too long the last byte is not the line's last; it is thrown away whole anyway.
+        if length <= self.limit + 1 && cells.bytes.len() > start && cells.bytes.ends_with(b"\r") {
+            cells.bytes.pop();
+            return 1;
+        }
+        0
+    }
+
+    fn finished(&self, cells: &mut Cells, length: u64) -> Row {
+        if length > self.limit {
+            cells.clear();
+            return Row::TooLong(length);
+        }
+        Row::Whole
+    }
+
+    fn at_end(&mut self, cells: &mut Cells, state: State, started: bool, length: u64) -> Row {
+        if !started {
+            return Row::End;
+        }
+        self.next_line += 1;
+        cells.ends.push(cells.bytes.len());
+        match self.finished(cells, length) {
+            Row::Whole if state == State::Quoted => Row::Unclosed(cells.ends.len()),
+            row => row,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Integer products by `usmmla`: eight bytes of two rows against eight of two columns.
+
+use super::lanes::NeonLanes;
+use super::{KC, MR, NR, blocks};
+use crate::kernels::lanes::LANES;
+use crate::kernels::product::{Product, Tile};
+use std::arch::aarch64::*;
+use std::arch::asm;
+use std::ops::Range;
+
+/// Proof of NEON and its matrix products of bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct I8mm(());
+
+impl I8mm {
+    /// # Safety
+    /// [`supported`] says so.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        I8mm(())
+    }
+}
+
+pub(crate) fn supported() -> bool {
+    super::lanes::supported() && std::arch::is_aarch64_feature_detected!("i8mm")
+}
+
+/// 6 pairs of rows × 4 pairs of columns: 24 accumulators, 4 weights and 4 of the rows in 32 registers.
+const HEIGHT: usize = 6;
+
+/// Eight bytes of each of two rows or columns.
+type Pair<T> = [T; 16];
+
+/// Rows and one panel of weights as the instruction takes them.
+pub(crate) struct Packed {
+    /// For each block `[depth·8, pairs]`.
+    rows: [Pair<u8>; MR / 2 * KC * 8],
+    /// Left and right half of the panel: `[2, depth·8, 4]`.
+    weights: [Pair<i8>; KC * 64],
+}
+
+impl Default for Packed {
+    #[inline(always)]
+    fn default() -> Self {
+        Packed {
+            rows: [[0; 16]; MR / 2 * KC * 8],
+            weights: [[0; 16]; KC * 64],
+        }
+    }
+}
+
+impl Product for I8mm {
+    type Lanes = NeonLanes;
+    type State = Packed;
+    const MR: usize = MR;
+    const NR: usize = NR;
+
+    #[inline(always)]
+    fn lanes(self) -> NeonLanes {
+        // SAFETY: `self` proves more.
+        unsafe { NeonLanes::assume() }
+    }
+
+    #[inline(always)]
+    fn multiply(
+        self,
+        packed: &mut Packed,
+        tile: Tile<'_>,
+        _: Range<usize>,
+        accumulators: &mut [i32],
+    ) {
+        // SAFETY: `self` proves that the CPU has the instructions.
+        unsafe { multiply(packed, tile, accumulators) }
+    }
+}
+
+#[target_feature(enable = "neon,i8mm")]
+fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
+    tile.check(accumulators, MR);
+    let pairs = tile.rows.div_ceil(2);
+    for first in (0..tile.depth).step_by(KC) {
+        let depth = KC.min(tile.depth - first);
+        for (pair, height) in blocks(pairs, HEIGHT) {
+            let packed = &mut packed.rows[pair * depth * 8..][..height * depth * 8];
+            for i in 0..height {
+                let row = 2 * (pair + i);
+                let upper = &tile.row(row)[first * 64..][..depth * 64];
+                // The product of an odd row's neighbour is not stored.
+                let lower = &tile.row((row + 1).min(tile.rows - 1))[first * 64..][..depth * 64];
+                let to = packed[i..].iter_mut().step_by(height);
+                for ((upper, lower), to) in
+                    upper.as_chunks().0.iter().zip(lower.as_chunks().0).zip(to)
+                {
+                    *to = bytemuck::cast::<[[u8; 8]; 2], _>([*upper, *lower]);
+                }
+            }
+        }
+        for panel in 0..tile.panels {
+            let weights = &tile.panel(panel)[first * 1024..][..depth * 1024];
+            let (left, right) = packed.weights[..depth * 64].split_at_mut(depth * 32);
+            interleave(bytemuck::cast_slice(weights), left, right);
+            for (pair, height) in blocks(pairs, HEIGHT) {
+                let rows = &packed.rows[pair * depth * 8..][..height * depth * 8];
+                let count = (2 * height).min(tile.rows - 2 * pair);
+                let to = &mut accumulators[(panel * MR + 2 * pair) * LANES..][..count * LANES];
+                for (half, weights) in [&*left, &*right].into_iter().enumerate() {
+                    let weights = weights.as_chunks().0;
+                    let to = Destination {
+                        rows: to.as_chunks_mut().0,
+                        half,
+                        set: first == 0,
+                    };
+                    match height {
+                        1 => block::<1>(rows, weights, to),
+                        2 => block::<2>(rows, weights, to),
+                        3 => block::<3>(rows, weights, to),
+                        4 => block::<4>(rows, weights, to),
+                        5 => block::<5>(rows, weights, to),
+                        6 => block::<6>(rows, weights, to),
+                        pairs => unreachable!("a block of {pairs} pairs"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// From fours of k to eights: `[2, 4, 4, 4]` (fours of k, fours of columns, columns, bytes) becomes pairs of columns with
+/// eight bytes each, four pairs in each half of the panel.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn interleave(weights: &[[[i8; 16]; 8]], left: &mut [Pair<i8>], right: &mut [Pair<i8>]) {
+    let (left, right) = (left.as_chunks_mut::<4>().0, right.as_chunks_mut::<4>().0);
+    for ((weights, left), right) in weights.iter().zip(left).zip(right) {
+        let (front, back) = weights.split_at(4);
+        for (columns, (front, back)) in front.iter().zip(back).enumerate() {
+            let to = if columns < 2 {
+                &mut left[columns * 2..]
+            } else {
+                &mut right[columns * 2 - 4..]
+            };
+            // SAFETY: the pointers are those of whole arrays.
+            unsafe {
+                let front = vreinterpretq_s32_s8(vld1q_s8(front.as_ptr()));
+                let back = vreinterpretq_s32_s8(vld1q_s8(back.as_ptr()));
+                vst1q_s8(
+                    to[0].as_mut_ptr(),
+                    vreinterpretq_s8_s32(vzip1q_s32(front, back)),
+                );
+                vst1q_s8(
+                    to[1].as_mut_ptr(),
+                    vreinterpretq_s8_s32(vzip2q_s32(front, back)),
+                );
+            }
+        }
+    }
+}
+
+/// Where the sums of a block and half a panel go.
+struct Destination<'a> {
+    /// Two for each pair, or one less if the last has no neighbour.
+    rows: &'a mut [[i32; LANES]],
+    half: usize,
+    /// Set rather than added.
+    set: bool,
+}
+
+/// Σ over `weights` for `P` pairs of rows.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn block<const P: usize>(rows: &[Pair<u8>], weights: &[[Pair<i8>; 4]], to: Destination<'_>) {
+    let mut sums = [[vdupq_n_s32(0); 4]; P];
+    for (rows, weights) in rows.as_chunks::<P>().0.iter().zip(weights) {
+        let mut columns = [vdupq_n_s8(0); 4];
+        for (columns, weights) in columns.iter_mut().zip(weights) {
+            // SAFETY: the pointer is that of the whole array.
+            *columns = unsafe { vld1q_s8(weights.as_ptr()) };
+        }
+        for (sums, rows) in sums.iter_mut().zip(rows) {
+            // SAFETY: the pointer is that of the whole array.
+            let rows = unsafe { vld1q_u8(rows.as_ptr()) };
+            for (sum, columns) in sums.iter_mut().zip(columns) {
+                *sum = product(*sum, rows, columns);
+            }
+        }
+    }
+    for (sums, rows) in sums.iter().zip(to.rows.chunks_mut(2)) {
+        for (i, row) in rows.iter_mut().enumerate() {
+            let row = &mut row.as_chunks_mut::<4>().0[to.half * 2..];
+            for (sums, to_four) in sums.as_chunks::<2>().0.iter().zip(row) {
+                let [a, b] = sums.map(|sum| vreinterpretq_s64_s32(sum));
+                let sum = vreinterpretq_s32_s64(if i == 0 {
+                    vzip1q_s64(a, b)
+                } else {
+                    vzip2q_s64(a, b)
+                });
+                // SAFETY: the pointers are those of a whole array.
+                unsafe {
+                    let before = if to.set {
+                        vdupq_n_s32(0)
+                    } else {
+                        vld1q_s32(to_four.as_ptr())
+                    };
+                    vst1q_s32(to_four.as_mut_ptr(), vaddq_s32(before, sum));
+                }
+            }
+        }
+    }
+}
+
+/// sum + rows·columns, two by two. The intrinsic is not stable yet.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn product(mut sum: int32x4_t, rows: uint8x16_t, columns: int8x16_t) -> int32x4_t {
+    // SAFETY: the instruction reads and writes its registers only, and the CPU has it.
+    unsafe {
+        asm!(
+            "usmmla {sum:v}.4s, {rows:v}.16b, {columns:v}.16b",
+            sum = inout(vreg) sum,
+            rows = in(vreg) rows,
+            columns = in(vreg) columns,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}

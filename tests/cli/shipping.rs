@@ -1,0 +1,177 @@
+//! The program as it is shipped: version, bundles, odd surroundings.
+
+use super::support::{Directory, Ran, model};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[test]
+fn the_version_says_what_was_built() {
+    let directory = Directory::new();
+    let ran = directory.run(&["--version"], b"").good();
+    let start = format!("bertlet {} (", env!("CARGO_PKG_VERSION"));
+    assert!(ran.text().starts_with(&start), "{ran:?}");
+    assert!(ran.text().contains("-linux"), "{ran:?}");
+    assert!(ran.text().trim_end().ends_with("generic)"), "{ran:?}");
+}
+
+fn run(program: &Path, arguments: &[&str], stdin: Stdio) -> Ran {
+    let output = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .stdin(stdin)
+        .output()
+        .unwrap();
+    Ran::from(output)
+}
+
+#[test]
+fn a_bundle_carries_its_model() {
+    let directory = Directory::new();
+    let made = directory.run(&["bundle", "-m", "model.bertlet", "-o", "app"], b"");
+    assert_eq!((made.code, made.stdout.len()), (0, 0), "{made:?}");
+    assert!(made.stderr.starts_with("bertlet: wrote app ("), "{made:?}");
+    let expected = directory
+        .run(&["classify", "a cat", "good"], b"")
+        .good()
+        .stdout;
+    // The file that the bundle was made of is not needed, and neither is anything else.
+    std::fs::remove_file(directory.path("model.bertlet")).unwrap();
+    let app = directory.path("app");
+    assert_eq!(
+        run(&app, &["a cat", "good"], Stdio::null()).good().stdout,
+        expected
+    );
+    let texts = directory.write("in.txt", b"a cat\ngood\n");
+    let stdin = || Stdio::from(std::fs::File::open(&texts).unwrap());
+    assert_eq!(run(&app, &[], stdin()).good().stdout, expected);
+    assert_eq!(run(&app, &["--all"], stdin()).good().lines().len(), 2);
+    assert_eq!(
+        run(&app, &["embed", "a cat"], Stdio::null())
+            .good()
+            .lines()
+            .len(),
+        1
+    );
+    assert!(
+        run(&app, &["info"], Stdio::null())
+            .good()
+            .text()
+            .contains("tiny")
+    );
+    run(&app, &["verify"], Stdio::null()).good();
+    assert!(
+        run(&app, &["--version"], Stdio::null())
+            .good()
+            .text()
+            .starts_with("bertlet ")
+    );
+    // A word that is a subcommand too.
+    assert_eq!(
+        run(&app, &["--", "info"], Stdio::null())
+            .good()
+            .lines()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_bundle_of_a_bundle_has_one_model() {
+    let directory = Directory::new();
+    directory.write("headless.bertlet", &model(false));
+    let bundle = |program: &Path, model: &str, output: &str| {
+        let status = Command::new(program)
+            .args(["bundle", "-m", model, "-o", output])
+            .current_dir(directory.path("."))
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+        directory.path(output)
+    };
+    let first = bundle(
+        Path::new(env!("CARGO_BIN_EXE_bertlet")),
+        "model.bertlet",
+        "first",
+    );
+    let second = bundle(&first, "headless.bertlet", "second");
+    bundle(&second, "model.bertlet", "third");
+    assert!(directory.read("first") == directory.read("third"));
+    // Without a head the task is a vector.
+    let ran = run(&second, &["a cat"], Stdio::null()).good();
+    assert!(ran.text().starts_with("{\"embedding\":["), "{ran:?}");
+    assert_eq!(
+        second.metadata().unwrap().permissions().mode() & 0o111,
+        0o111
+    );
+}
+
+#[test]
+fn bundles_that_cannot_be_made_or_used() {
+    let directory = Directory::new();
+    let bad = directory.write("bad.bertlet", &{
+        let mut bytes = model(true);
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes
+    });
+    directory
+        .run(&["bundle", "-m", "bad.bertlet", "-o", "app"], b"")
+        .failed(4, &["bad.bertlet: tensor", "has checksum"]);
+    directory
+        .run(
+            &["bundle", "-m", "model.bertlet", "-o", "model.bertlet"],
+            b"",
+        )
+        .failed(1, &["model.bertlet: is an input of the bundle"]);
+    directory
+        .run(&["bundle", "-m", "model.bertlet", "-o", "none/app"], b"")
+        .failed(5, &["none/app: the bundle cannot be written"]);
+    assert!(bad.exists() && !directory.path("app").exists());
+    directory.run(&["bundle", "-m", "model.bertlet", "-o", "app"], b"");
+    // A piece out of the model's middle is lost.
+    let mut bytes = directory.read("app");
+    let middle = bytes.len() - 2000;
+    bytes.drain(middle..middle + 1000);
+    std::fs::write(directory.path("app"), bytes).unwrap();
+    run(&directory.path("app"), &["a"], Stdio::null())
+        .failed(4, &["does not fit a file of", "copy or make it again"]);
+}
+
+#[test]
+fn a_read_only_place_is_enough() {
+    let directory = Directory::new();
+    let folder = directory.path(".");
+    let set = |mode| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode));
+    set(0o555).unwrap();
+    let ran = directory.run(&["classify", "a cat"], b"");
+    set(0o755).unwrap();
+    ran.good();
+}
+
+#[test]
+fn little_memory_is_enough_or_the_message_says_so() {
+    let directory = Directory::new();
+    let input: String = "a cat sleeps.\n".repeat(5000);
+    directory.write("in.txt", input.as_bytes());
+    let limited = |kilobytes: usize, arguments: &str| {
+        let script = format!("ulimit -v {kilobytes}; exec \"$0\" {arguments}");
+        let output = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_bertlet")])
+            .current_dir(directory.path("."))
+            .output();
+        Ran::from(output.unwrap())
+    };
+    // The default model inside of the program takes 25 MB of the 64.
+    let ran = limited(65_536, "classify -m model.bertlet -f in.txt --threads 2").good();
+    assert_eq!(ran.lines().len(), 5000);
+    // A hole of 1 GB: more than the limit, whatever is in it.
+    let file = std::fs::File::create(directory.path("large.bertlet")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    limited(65_536, "classify -m large.bertlet a").failed(
+        4,
+        &[
+            "large.bertlet: 1074 MB of address space are needed",
+            "ulimit -v",
+        ],
+    );
+}

@@ -1,0 +1,147 @@
+//! Question answering.
+
+use super::{F16, answers, case, near};
+use bertlet::{Answer, Answerer, AnswererOptions, Long, Question};
+use serde_json::Value;
+
+fn question(case: &Value) -> Question<'_> {
+    Question {
+        question: case["question"].as_str().unwrap(),
+        context: case["context"].as_str().unwrap(),
+    }
+}
+
+fn check(found: &Answer, expected: &Value, context: &str) {
+    let what = format!("{found:?}");
+    assert_eq!(
+        expected["answer"], found.text,
+        "{what}, expected {expected}"
+    );
+    assert_eq!(expected["start"], found.start, "{what}");
+    assert_eq!(expected["end"], found.end, "{what}");
+    assert_eq!(context[found.bytes.clone()], found.text, "{what}");
+    near(found.score, &expected["score"], F16, &what);
+}
+
+#[test]
+fn answers_are_the_best_spans() {
+    let case = case("answer", "f16", "answers");
+    for longest in [15, 2] {
+        let options = AnswererOptions {
+            top: 5,
+            max_answer_length: longest,
+            ..AnswererOptions::default()
+        };
+        let answerer = Answerer::new(&case.model, options).unwrap();
+        for asked in case.meta["cases"].as_array().unwrap() {
+            let question = question(asked);
+            let found = answers(&answerer, &[question]).remove(0);
+            let expected = asked["spans"][longest.to_string()].as_array().unwrap();
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            for (found, expected) in found.iter().zip(expected) {
+                check(found, expected, question.context);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_answer_has_its_score() {
+    for (precision, tolerance) in [("f16", F16), ("int8", 0.01)] {
+        let case = case("answer", precision, "no-answer");
+        let options = AnswererOptions {
+            top: 1000,
+            no_answer: true,
+            ..AnswererOptions::default()
+        };
+        let answerer = Answerer::new(&case.model, options).unwrap();
+        for asked in case.meta["cases"].as_array().unwrap() {
+            let found = answers(&answerer, &[question(asked)]).remove(0);
+            let none: Vec<&Answer> = found.iter().filter(|a| a.text.is_empty()).collect();
+            assert_eq!(none.len(), 1, "{found:?}");
+            assert_eq!((none[0].start, none[0].end), (0, 0));
+            near(none[0].score, &asked["null_score"], tolerance, "no answer");
+            assert!(found.windows(2).all(|pair| pair[0].score >= pair[1].score));
+        }
+    }
+}
+
+#[test]
+fn int8_answers_stay_near() {
+    // The score that an int8 model gives to the f32 model's best span.
+    let case = case("answer", "int8", "answers-int8");
+    let options = AnswererOptions {
+        top: 1000,
+        ..AnswererOptions::default()
+    };
+    let answerer = Answerer::new(&case.model, options).unwrap();
+    let mut largest = 0f32;
+    for asked in case.meta["cases"].as_array().unwrap() {
+        let found = answers(&answerer, &[question(asked)]).remove(0);
+        let best = &asked["spans"]["15"][0];
+        let same = found
+            .iter()
+            .find(|a| best["start"] == a.start && best["end"] == a.end);
+        let difference = same.unwrap().score - best["score"].as_f64().unwrap() as f32;
+        largest = largest.max(difference.abs());
+    }
+    println!("largest difference of the best span's score: {largest}");
+    assert!(largest <= 0.0071, "{largest}");
+}
+
+#[test]
+fn long_contexts_are_read_in_windows() {
+    let case = case("answer", "f16", "answers-windows");
+    let context = "The cat sat on the mat, and the dog plays. ".repeat(6);
+    let question = Question {
+        question: "where is the cat?",
+        context: &context,
+    };
+    for stride in [None, Some(0), Some(5)] {
+        let options = AnswererOptions {
+            top: 20,
+            long: Long {
+                max_length: Some(24),
+                stride,
+            },
+            ..AnswererOptions::default()
+        };
+        let answerer = Answerer::new(&case.model, options).unwrap();
+        let found = answers(&answerer, &[question]).remove(0);
+        assert_eq!(found.len(), 20);
+        let mut places: Vec<_> = found.iter().map(|a| (a.start, a.end)).collect();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 20, "an answer is there twice");
+        assert!(found.iter().map(|a| a.score).sum::<f32>() <= 1.0 + 1e-5);
+        assert!(
+            places.iter().any(|(_, end)| *end > context.len() / 2),
+            "{places:?}"
+        );
+    }
+}
+
+#[test]
+fn a_question_longer_than_the_window_is_one_clear_error() {
+    use bertlet::{RunOptions, Task};
+    let case = case("answer", "f16", "answers-refused");
+    let answerer = Answerer::new(&case.model, AnswererOptions::default()).unwrap();
+    let long = "where is the cat ".repeat(10);
+    let asked = [Question {
+        question: &long,
+        context: "on the mat",
+    }];
+    let error = answerer.run(&asked, RunOptions::default()).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("the question has 40 tokens") && said.contains("shorten the question"),
+        "{said}"
+    );
+    assert!(!said.contains('\n'));
+    // An empty context has no answer.
+    let asked = [Question {
+        question: "where?",
+        context: "",
+    }];
+    assert!(answers(&answerer, &asked)[0].is_empty());
+}

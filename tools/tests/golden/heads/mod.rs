@@ -1,0 +1,61 @@
+//! Each task head against pinned transformers, on the tiny checkpoints that `tests/golden/heads.py` describes.
+//!
+//! f16 models may depart by [`F16`]; int8 models by what each test states: measured, plus a half. Random weights quantize far worse
+//! than trained ones.
+
+mod answers;
+mod features;
+mod masks;
+mod pairs;
+mod sameness;
+mod tags;
+mod zero_shot;
+
+use crate::support::{Checkpoint, golden_json, golden_tensors};
+use bertlet::{Model, RunOptions, Task};
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// Largest difference of an f16 model's logits or scores from transformers in f64.
+pub const F16: f32 = 5e-5;
+
+/// A converted checkpoint and its reference.
+pub struct Case {
+    pub model: Model,
+    pub meta: Value,
+    pub tensors: HashMap<String, Vec<f32>>,
+}
+
+/// Golden folder `head-{name}`, converted.
+pub fn case(name: &str, precision: &str, test: &str) -> Case {
+    let name = format!("head-{name}");
+    Case {
+        model: Model::open(Checkpoint::copy(&name, test).convert(precision)).unwrap(),
+        meta: golden_json(&name),
+        tensors: golden_tensors(&name),
+    }
+}
+
+/// Answers of a task, one record at a time on one thread.
+pub fn answers<T: Task>(task: &T, inputs: &[T::Input<'_>]) -> Vec<T::Answer> {
+    let run = RunOptions {
+        threads: Some(1),
+        batch_tokens: 1,
+    };
+    task.run(inputs, run).unwrap()
+}
+
+/// A list of strings.
+pub fn strings(value: &Value) -> Vec<&str> {
+    let list = value.as_array().unwrap().iter();
+    list.map(|item| item.as_str().unwrap()).collect()
+}
+
+/// Fails if a number is further from the expected one than `tolerance`.
+pub fn near(found: f32, expected: &Value, tolerance: f32, what: &str) {
+    let expected = expected.as_f64().unwrap() as f32;
+    assert!(
+        (found - expected).abs() <= tolerance,
+        "{what}: {found}, expected {expected}"
+    );
+}
