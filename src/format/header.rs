@@ -60,7 +60,7 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 8-bit weights, one scale for each output channel; 8-bit activations, one range for each token.
+    /// 8-bit weights, a scale for each output channel and group of inputs; 8-bit activations, a range for each token and group.
     Int8,
     /// Half-precision weights, arithmetic in f32.
     F16,

@@ -22,8 +22,9 @@ pub const CALIBRATION_TEXT: &str = include_str!("calibration.txt");
 const DAMPING: f64 = 0.01;
 
 /// Neighbouring inputs that share a range when the runtime quantizes a token's activations, and a scale in each output
-/// channel's weights. Smaller groups are more faithful and cost time; 128 for the activations brings the worst of 4,000
-/// sentences of MiniLM from a cosine of .9977 to .9991, and for the weights the mean from .9997 to .9998.
+/// channel's weights. Smaller groups are more faithful and cost time: over 3,000 sentences of MiniLM one range for a whole
+/// token gives cosines of .9996 (mean) and .9977 (minimum), groups of 128 .99981 and .99939, groups of 192 .99978 and .99927,
+/// and the encoder takes about 8 % longer with 192 than with 384.
 pub const GROUP: usize = 192;
 
 /// Matrix products of a layer.
