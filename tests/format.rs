@@ -3,7 +3,7 @@
 use bertlet::Error;
 use bertlet::format::header::{
     Activation, Config, Dtype, EmbeddingConfig, Header, Pooling, Precision, Source, TemplatePiece,
-    TokenizerConfig, TokenizerKind,
+    TokenizerConfig, WordPieceConfig,
 };
 use bertlet::format::{FormatError, ModelFile, TensorData, write};
 use std::path::PathBuf;
@@ -25,9 +25,12 @@ fn header() -> Header {
             max_position_embeddings: 16,
             type_vocab_size: 2,
             vocab_size: 10,
+            embedding_size: None,
+            pad_token_id: None,
+            num_hidden_groups: None,
+            relative_attention_bias: false,
         },
-        tokenizer: TokenizerConfig {
-            kind: TokenizerKind::WordPiece,
+        tokenizer: TokenizerConfig::WordPiece(WordPieceConfig {
             clean_text: true,
             handle_chinese_chars: true,
             strip_accents: true,
@@ -35,13 +38,14 @@ fn header() -> Header {
             unk_token: "[UNK]".to_owned(),
             continuing_subword_prefix: "##".to_owned(),
             max_input_chars_per_word: 100,
+            trim_offsets: false,
             added_tokens: Vec::new(),
             single: vec![
                 TemplatePiece::Special { id: 1, type_id: 0 },
                 TemplatePiece::First { type_id: 0 },
             ],
             pair: Vec::new(),
-        },
+        }),
         max_length: 16,
         embedding: EmbeddingConfig {
             pooling: vec![Pooling::Mean],
@@ -259,7 +263,7 @@ fn table_rules() {
 #[test]
 fn absurd_configurations_are_refused_by_field() {
     type Change = fn(&mut Header);
-    let changes: [(&str, Change); 16] = [
+    let changes: [(&str, Change); 22] = [
         ("hidden_size", |h| h.config.hidden_size = 0),
         ("hidden_size", |h| h.config.hidden_size = 1 << 31),
         ("num_hidden_layers", |h| {
@@ -280,12 +284,30 @@ fn absurd_configurations_are_refused_by_field() {
         ("max_length", |h| h.max_length = 17),
         ("model_type", |h| h.config.model_type = "gpt2".to_owned()),
         ("layer_norm_eps", |h| h.config.layer_norm_eps = -1.0),
+        ("embedding_size", |h| h.config.embedding_size = Some(0)),
+        ("embedding_size", |h| {
+            h.config.embedding_size = Some(1 << 20)
+        }),
+        ("pad_token_id", |h| h.config.pad_token_id = Some(10)),
+        ("num_hidden_groups", |h| {
+            h.config.num_hidden_groups = Some(0)
+        }),
+        ("num_hidden_groups", |h| {
+            h.config.num_hidden_groups = Some(2)
+        }),
+        ("num_hidden_groups", |h| {
+            h.config.num_hidden_layers = 3;
+            h.config.num_hidden_groups = Some(2);
+        }),
         ("embedding.pooling", |h| h.embedding.pooling.clear()),
         ("embedding.default_prompt_name", |h| {
             h.embedding.default_prompt_name = Some("query".to_owned());
         }),
         ("tokenizer.single", |h| {
-            h.tokenizer.single = vec![TemplatePiece::Special { id: 1, type_id: 0 }];
+            let TokenizerConfig::WordPiece(config) = &mut h.tokenizer else {
+                unreachable!("made so above");
+            };
+            config.single = vec![TemplatePiece::Special { id: 1, type_id: 0 }];
         }),
     ];
     for (field, change) in changes {

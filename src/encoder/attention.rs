@@ -1,5 +1,6 @@
 //! Scaled dot-product attention, one sequence and head at a time.
 
+use super::biased_attention::{self, BiasedScratch};
 use super::{Forward, SequencesView, resize};
 use crate::format::header::{Config, Precision};
 use crate::kernels::{self, Kernel, Matrix, MatrixMut, sgemm};
@@ -11,11 +12,12 @@ const QUERY_ROWS: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct AttentionScratch {
     int8: kernels::AttentionScratch,
+    biased: BiasedScratch,
     /// `[QUERY_ROWS, keys]`
     scores: Vec<f32>,
 }
 
-/// Writes softmax(Q·Kᵀ/√d)·V of every head to `context`, `[tokens, hidden_size]`.
+/// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of every head to `context`, `[tokens, hidden_size]`.
 ///
 /// `query_key_value` is `[tokens, 3·hidden_size]`: queries, keys, values, each with its heads side by side.
 pub(super) fn run(
@@ -28,6 +30,8 @@ pub(super) fn run(
 ) {
     let hidden = config.hidden_size;
     let head_size = hidden / config.num_attention_heads;
+    let bias = forward.tensors.relative_attention_bias;
+    let bias = bias.map(|tensor| forward.file.get(tensor));
     for range in sequences.ranges() {
         let rows = &query_key_value[range.start * 3 * hidden..range.end * 3 * hidden];
         let context = &mut context[range.start * hidden..range.end * hidden];
@@ -40,6 +44,13 @@ pub(super) fn run(
             let out = &mut context[head * head_size..];
             let out = MatrixMut::new(out, range.len(), head_size, hidden);
             let kernel = forward.kernel;
+            if let Some(bias) = bias {
+                let distances = bias.len() / config.num_attention_heads;
+                let bias = &bias[head * distances..][..distances];
+                let parts = (query, key, value);
+                biased_attention::run(kernel, parts, bias, &mut scratch.biased, out);
+                continue;
+            }
             match forward.file.header().precision {
                 Precision::Int8 => {
                     let scale = 1.0 / (head_size as f32).sqrt();

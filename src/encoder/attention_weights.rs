@@ -15,7 +15,8 @@ impl Forward<'_> {
         let (width, heads) = (config.hidden_size, config.num_attention_heads);
         let (tokens, head_size) = (hidden.len() / width, width / heads);
         let mut query_key_value = vec![0.0; tokens * 3 * width];
-        self.tensors.layers[layer]
+        self.tensors
+            .layer(layer, config)
             .query_key_value
             .resolve(self.file)
             .forward(
@@ -25,6 +26,8 @@ impl Forward<'_> {
                 &mut LinearScratch::default(),
                 &mut query_key_value,
             );
+        let bias = self.tensors.relative_attention_bias;
+        let bias = bias.map(|tensor| self.file.get(tensor));
         let mut weights = vec![0.0; heads * tokens * tokens];
         let scale = 1.0 / (head_size as f32).sqrt();
         for (head, scores) in weights.chunks_exact_mut(tokens * tokens).enumerate() {
@@ -35,8 +38,20 @@ impl Forward<'_> {
             let (query, key) = (part(0), part(1));
             let out = MatrixMut::new(scores, tokens, tokens, tokens);
             sgemm::add_product_transposed(query, key, out);
+            let Some(bias) = bias else {
+                let rows = MatrixMut::new(scores, tokens, tokens, tokens);
+                self.kernel.softmax_rows(rows, scale);
+                continue;
+            };
+            let distances = bias.len() / heads;
+            let bias = &bias[head * distances..][..distances];
+            for (token, scores) in scores.chunks_exact_mut(tokens).enumerate() {
+                for (score, bias) in scores.iter_mut().zip(&bias[distances / 2 - token..]) {
+                    *score = *score * scale + bias;
+                }
+            }
             let rows = MatrixMut::new(scores, tokens, tokens, tokens);
-            self.kernel.softmax_rows(rows, scale);
+            self.kernel.softmax_rows(rows, 1.0);
         }
         weights
     }

@@ -5,7 +5,7 @@ use crate::format::ModelFile;
 use crate::kernels::Kernel;
 
 impl EncoderTensors {
-    /// Writes the product of each word's vector with `x`, `[hidden_size]`, to `out`, `[vocab_size]`.
+    /// Writes the product of each word's vector with `x`, `[embedding_width]`, to `out`, `[vocab_size]`.
     ///
     /// # Panics
     /// If the lengths are not the model's.

@@ -5,6 +5,7 @@
 
 mod attention;
 mod attention_weights;
+mod biased_attention;
 mod decoder;
 mod embeddings;
 mod linear;
@@ -35,6 +36,8 @@ const ATTENTION_ROWS: usize = 72;
 /// Working memory of a forward pass; grows to the largest batch and is then reused.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
+    /// `[tokens, embedding_size]`, where that is not the encoder's width.
+    embeddings: Vec<f32>,
     /// `[tokens, hidden_size]`
     hidden: Vec<f32>,
     /// `[tokens of a block, 3·hidden_size]`
@@ -76,13 +79,14 @@ impl Forward<'_> {
         let inner_rows = tokens.min(FEED_FORWARD_ROWS);
         resize(&mut scratch.inner, inner_rows * config.intermediate_size);
 
-        embeddings::gather(self, sequences, &mut scratch.hidden);
-        self.layer_norm(
-            &self.tensors.embeddings_layer_norm,
+        embeddings::embed(
+            self,
+            sequences,
+            &mut scratch.embeddings,
             &mut scratch.hidden[..tokens * hidden_size],
         );
         observe(0, &scratch.hidden[..tokens * hidden_size]);
-        for (index, layer) in self.tensors.layers.iter().enumerate() {
+        for (index, layer) in self.tensors.layers(config).enumerate() {
             let mut first = 0;
             for block in sequences.blocks(ATTENTION_ROWS) {
                 let rows = first..first + block.tokens();

@@ -9,13 +9,28 @@ use half::f16;
 #[derive(Debug)]
 pub(crate) struct EncoderTensors {
     pub(super) word_embeddings: WordEmbeddings,
-    /// `[type_vocab_size, max_position_embeddings, hidden_size]`
+    /// `[type_vocab_size, position_rows, embedding_width]`
     pub(super) position_table: Tensor<f16>,
     pub(super) embeddings_layer_norm: LayerNormTensors,
-    pub(super) layers: Vec<LayerTensors>,
+    /// From the embeddings' width to the encoder's.
+    pub(super) projection: Option<Projection>,
+    /// `[num_attention_heads, 2·max_position_embeddings − 1]`: added to the score of a query and a key, by the key's
+    /// place less the query's; the middle is distance 0.
+    pub(super) relative_attention_bias: Option<Tensor<f32>>,
+    /// Those that the file holds; [`EncoderTensors::layers`] has the order in which they compute.
+    stored_layers: Vec<LayerTensors>,
 }
 
-/// `[vocab_size, hidden_size]`, in the model's precision.
+/// A linear layer in half precision, whatever the model's: a hundredth of a small encoder's work, and what it loses
+/// would reach every layer.
+#[derive(Debug)]
+pub(super) struct Projection {
+    /// `[hidden_size, embedding_size]`
+    pub(super) weight: Tensor<f16>,
+    pub(super) bias: Tensor<f32>,
+}
+
+/// `[vocab_size, embedding_width]`, in the model's precision.
 #[derive(Debug)]
 pub(super) enum WordEmbeddings {
     Int8 {
@@ -93,27 +108,29 @@ pub(super) struct LayerNormWeights<'a> {
 impl EncoderTensors {
     /// Finds every tensor of the encoder.
     pub(crate) fn locate(locator: &Locator<'_>) -> Result<EncoderTensors, FormatError> {
-        let Config {
+        let config = &locator.file().header().config;
+        let &Config {
             hidden_size: hidden,
             intermediate_size: inner,
             vocab_size,
             type_vocab_size,
             max_position_embeddings,
-            num_hidden_layers,
+            num_attention_heads,
             ..
-        } = locator.file().header().config;
+        } = config;
+        let width = config.embedding_width();
         let precision = locator.file().header().precision;
         let words = "embeddings.word_embeddings.weight";
         let word_embeddings = match precision {
             Precision::Int8 => WordEmbeddings::Int8 {
-                weight: locator.tensor(words, &[vocab_size, hidden])?,
+                weight: locator.tensor(words, &[vocab_size, width])?,
                 scale: locator.tensor("embeddings.word_embeddings.scale", &[vocab_size])?,
             },
-            Precision::F16 => WordEmbeddings::F16(locator.tensor(words, &[vocab_size, hidden])?),
+            Precision::F16 => WordEmbeddings::F16(locator.tensor(words, &[vocab_size, width])?),
         };
         let linear = |name: String, n, k| LinearTensors::locate(locator, precision, &name, n, k);
         let layer_norm = |name: &str| LayerNormTensors::locate(locator, name, hidden);
-        let layers = (0..num_hidden_layers)
+        let stored_layers = (0..config.stored_layers())
             .map(|i| {
                 Ok(LayerTensors {
                     query_key_value: linear(
@@ -137,11 +154,42 @@ impl EncoderTensors {
             word_embeddings,
             position_table: locator.tensor(
                 "embeddings.position_table",
-                &[type_vocab_size, max_position_embeddings, hidden],
+                &[type_vocab_size, config.position_rows(), width],
             )?,
-            embeddings_layer_norm: layer_norm("embeddings.LayerNorm")?,
-            layers,
+            embeddings_layer_norm: LayerNormTensors::locate(
+                locator,
+                "embeddings.LayerNorm",
+                width,
+            )?,
+            projection: match config.embedding_size {
+                None => None,
+                Some(size) => Some(Projection {
+                    weight: locator.tensor("embeddings.projection.weight", &[hidden, size])?,
+                    bias: locator.tensor("embeddings.projection.bias", &[hidden])?,
+                }),
+            },
+            relative_attention_bias: match config.relative_attention_bias {
+                false => None,
+                true => Some(locator.tensor(
+                    "relative_attention_bias",
+                    &[num_attention_heads, 2 * max_position_embeddings - 1],
+                )?),
+            },
+            stored_layers,
         })
+    }
+
+    /// The layers in the order in which they compute; a shared one comes several times.
+    pub(super) fn layers<'a>(
+        &'a self,
+        config: &'a Config,
+    ) -> impl Iterator<Item = &'a LayerTensors> {
+        (0..config.num_hidden_layers).map(move |layer| self.layer(layer, config))
+    }
+
+    /// What computes layer `layer`, from 0.
+    pub(super) fn layer(&self, layer: usize, config: &Config) -> &LayerTensors {
+        &self.stored_layers[config.stored_layer(layer)]
     }
 }
 

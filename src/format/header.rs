@@ -33,6 +33,11 @@ pub struct Header {
     pub tensors: Vec<TensorEntry>,
 }
 
+// serde hands over references.
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(value: &usize) -> bool {
     *value == 0
 }
@@ -65,7 +70,7 @@ pub enum Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `bert`; other families follow.
+    /// The family, one of [`MODEL_TYPES`]. It changes nothing: what a family computes in its own way, other fields say.
     pub model_type: String,
     /// Width of a hidden state.
     pub hidden_size: usize,
@@ -79,12 +84,77 @@ pub struct Config {
     pub hidden_act: Activation,
     /// Added to the variance in every LayerNorm.
     pub layer_norm_eps: f32,
-    /// Rows of the position table.
+    /// Longest sequence that there are positions for. RoBERTa's `config.json` counts the padding's too, which are not here.
     pub max_position_embeddings: usize,
     /// Number of segment ids.
     pub type_vocab_size: usize,
     /// Rows of the word embedding.
     pub vocab_size: usize,
+    /// Width of the embeddings, where a linear layer (`embeddings.projection`) leads from them to `hidden_size`; absent
+    /// where they have that width themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_size: Option<usize>,
+    /// RoBERTa's way to count positions: a token with this id has no place of its own and takes row 0 of the position
+    /// table, which then has `max_position_embeddings` + 1 rows; all others count from row 1. Absent: every token counts,
+    /// from row 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pad_token_id: Option<u32>,
+    /// Layers that the file holds, where they are shared: each serves `num_hidden_layers / num_hidden_groups` layers in
+    /// a row. Absent: each layer is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_hidden_groups: Option<usize>,
+    /// Whether attention scores get a bias by head and distance, the tensor `relative_attention_bias`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub relative_attention_bias: bool,
+}
+
+/// Families that a file may come from, by their `model_type` in `config.json`.
+pub const MODEL_TYPES: [&str; 8] = [
+    "bert",
+    "distilbert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "electra",
+    "albert",
+    "mpnet",
+];
+
+impl Config {
+    /// Width of the embeddings and their LayerNorm.
+    pub fn embedding_width(&self) -> usize {
+        self.embedding_size.unwrap_or(self.hidden_size)
+    }
+
+    /// Rows of the position table for each segment.
+    pub fn position_rows(&self) -> usize {
+        self.max_position_embeddings + usize::from(self.pad_token_id.is_some())
+    }
+
+    /// Layers that the file holds.
+    pub fn stored_layers(&self) -> usize {
+        self.num_hidden_groups.unwrap_or(self.num_hidden_layers)
+    }
+
+    /// Which of the stored layers computes layer `index`.
+    pub fn stored_layer(&self, index: usize) -> usize {
+        index * self.stored_layers() / self.num_hidden_layers
+    }
+
+    /// The row of the position table for each of `ids`, a whole sequence.
+    pub fn position_rows_of<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = usize> + 'a {
+        let mut last = 0;
+        ids.iter()
+            .enumerate()
+            .map(move |(index, &id)| match self.pad_token_id {
+                None => index,
+                Some(pad) if pad == id => 0,
+                Some(_) => {
+                    last += 1;
+                    last
+                }
+            })
+    }
 }
 
 /// Activation functions, told apart exactly.
@@ -107,12 +177,57 @@ pub enum Activation {
     Identity,
 }
 
-/// How text becomes token ids: BERT's normalizer, pre-tokenizer and WordPiece, plus the template of special tokens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// How text becomes token ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum TokenizerConfig {
+    /// BERT's normalizer and pre-tokenizer, and the longest match first from a fixed vocabulary.
+    WordPiece(WordPieceConfig),
+    /// Byte-pair encoding, as the tensor `tokenizer.json` describes it.
+    Bpe(TokenizerJsonConfig),
+    /// The likeliest pieces of a fixed vocabulary, as the tensor `tokenizer.json` describes it.
+    Unigram(TokenizerJsonConfig),
+}
+
+impl TokenizerConfig {
+    /// The name of the kind, as the header has it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            TokenizerConfig::WordPiece(_) => "wordpiece",
+            TokenizerConfig::Bpe(_) => "bpe",
+            TokenizerConfig::Unigram(_) => "unigram",
+        }
+    }
+
+    /// Tokens that are found in the text before anything else looks at it.
+    pub fn added_tokens(&self) -> &[AddedToken] {
+        match self {
+            TokenizerConfig::WordPiece(config) => &config.added_tokens,
+            TokenizerConfig::Bpe(config) | TokenizerConfig::Unigram(config) => &config.added_tokens,
+        }
+    }
+
+    /// Special tokens around a single text.
+    pub fn single(&self) -> &[TemplatePiece] {
+        match self {
+            TokenizerConfig::WordPiece(config) => &config.single,
+            TokenizerConfig::Bpe(config) | TokenizerConfig::Unigram(config) => &config.single,
+        }
+    }
+
+    /// Special tokens around a pair of texts.
+    pub fn pair(&self) -> &[TemplatePiece] {
+        match self {
+            TokenizerConfig::WordPiece(config) => &config.pair,
+            TokenizerConfig::Bpe(config) | TokenizerConfig::Unigram(config) => &config.pair,
+        }
+    }
+}
+
+/// BERT's tokenizer, plus the template of special tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TokenizerConfig {
-    /// `wordpiece`; other kinds follow.
-    pub kind: TokenizerKind,
+pub struct WordPieceConfig {
     /// Removes control characters and turns every white space into a blank.
     pub clean_text: bool,
     /// Puts blanks around CJK ideographs.
@@ -127,6 +242,9 @@ pub struct TokenizerConfig {
     pub continuing_subword_prefix: String,
     /// A word with more characters than this becomes `unk_token`.
     pub max_input_chars_per_word: usize,
+    /// Leaves the white space that an added token swallows (`lstrip`, `rstrip`) out of its offsets.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub trim_offsets: bool,
     /// Tokens that are found in the text before anything else looks at it.
     pub added_tokens: Vec<AddedToken>,
     /// Special tokens around a single text.
@@ -135,12 +253,16 @@ pub struct TokenizerConfig {
     pub pair: Vec<TemplatePiece>,
 }
 
-/// Kinds of tokenizer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenizerKind {
-    /// Greedy longest match first from a fixed vocabulary.
-    WordPiece,
+/// What the header says of a tokenizer that the tensor `tokenizer.json` describes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerJsonConfig {
+    /// The added tokens of `tokenizer.json`, which says more of them.
+    pub added_tokens: Vec<AddedToken>,
+    /// Special tokens around a single text.
+    pub single: Vec<TemplatePiece>,
+    /// Special tokens around a pair of texts.
+    pub pair: Vec<TemplatePiece>,
 }
 
 /// A token that is matched in the raw text; the flags are those of `tokenizer.json`.
@@ -438,8 +560,34 @@ pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
             expected: expected.to_owned(),
         })
     };
-    if config.model_type != "bert" {
-        return wrong("model_type", config.model_type.clone(), "\"bert\"");
+    if !MODEL_TYPES.contains(&config.model_type.as_str()) {
+        return wrong(
+            "model_type",
+            config.model_type.clone(),
+            &format!("one of {}", MODEL_TYPES.join(", ")),
+        );
+    }
+    in_range("embedding_size", config.embedding_width(), MAX_INPUTS)?;
+    if config
+        .pad_token_id
+        .is_some_and(|id| id as usize >= config.vocab_size)
+    {
+        return wrong(
+            "pad_token_id",
+            format!("{:?}", config.pad_token_id),
+            "a row of the word embedding",
+        );
+    }
+    let groups = config.stored_layers();
+    if groups == 0 || !config.num_hidden_layers.is_multiple_of(groups) {
+        return wrong(
+            "num_hidden_groups",
+            groups.to_string(),
+            &format!(
+                "a divisor of num_hidden_layers {}",
+                config.num_hidden_layers
+            ),
+        );
     }
     if !config
         .hidden_size
@@ -538,9 +686,9 @@ fn validate_template(header: &Header) -> Result<(), FormatError> {
             expected: "each text once, and ids and segments that the embedding has".to_owned(),
         })
     };
-    check("tokenizer.single", &header.tokenizer.single, false)?;
-    if header.tokenizer.pair.is_empty() {
+    check("tokenizer.single", header.tokenizer.single(), false)?;
+    if header.tokenizer.pair().is_empty() {
         return Ok(());
     }
-    check("tokenizer.pair", &header.tokenizer.pair, true)
+    check("tokenizer.pair", header.tokenizer.pair(), true)
 }

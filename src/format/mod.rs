@@ -30,10 +30,12 @@
 //!
 //! | name | int8 model | f16 model |
 //! |---|---|---|
-//! | `embeddings.word_embeddings.weight` | i8 `[vocab_size, hidden_size]` | f16, same shape |
+//! | `embeddings.word_embeddings.weight` | i8 `[vocab_size, E]` | f16, same shape |
 //! | `embeddings.word_embeddings.scale` | f32 `[vocab_size]` | – |
-//! | `embeddings.position_table` | f16 `[type_vocab_size, max_position_embeddings, hidden_size]`: position + segment | same |
-//! | `embeddings.LayerNorm.weight`, `.bias` | f32 `[hidden_size]` | same |
+//! | `embeddings.position_table` | f16 `[type_vocab_size, P, E]`: position + segment | same |
+//! | `embeddings.LayerNorm.weight`, `.bias` | f32 `[E]` | same |
+//! | `embeddings.projection.weight`, `.bias`, if there is an `embedding_size` | f16 `[hidden_size, E]`, f32 | same |
+//! | `relative_attention_bias`, if the configuration says so | f32 `[num_attention_heads, 2·max_position_embeddings − 1]`: added to a score by the key's place less the query's; the middle is 0 | same |
 //! | *linear*`.weight` | i8 panels `[N16, K64/4, 16, 4]` | f16 `[N, K]` |
 //! | *linear*`.scale` | f32 `[G, N16*16]`: what a step of the channel's weights is worth in each of the G = K / `quantization_group` (rounded up) groups of inputs | – |
 //! | *linear*`.column_sum` | i32 `[G, N16*16]`: sums of the channel's int8 weights over each group | – |
@@ -49,6 +51,9 @@
 //! | `predictions.decoder.weight`, unless the head is tied | f16 `[vocab_size, hidden_size]` | same |
 //! | `dense.{i}.weight`, `dense.{i}.bias` | f16 `[out_features, in_features]`, f32 | same |
 //! | `tokenizer.*` | see [`crate::tokenizer`] | same |
+//!
+//! E is `embedding_size`, or `hidden_size` where there is none; P is `max_position_embeddings`, and one more if there is a
+//! `pad_token_id`. The layers `i` are those that are stored: `num_hidden_groups` of them, or `num_hidden_layers`.
 //!
 //! Which of the heads' tensors there are follows from [`header::HeadConfig`]. The rows of `classifier` are the labels of a
 //! classification of texts or of tokens, start and end in question answering, a single one in multiple choice.

@@ -11,9 +11,9 @@ use half::f16;
 #[derive(Debug)]
 pub(crate) struct LanguageModelHead {
     transform: Dense<f16>,
-    /// Weight and bias, `[hidden_size]` each.
+    /// Weight and bias, `[embedding_width]` each.
     layer_norm: [Tensor<f32>; 2],
-    /// `[vocab_size, hidden_size]`; `None` where it is the word embedding.
+    /// `[vocab_size, embedding_width]`; `None` where it is the word embedding.
     decoder: Option<Tensor<f16>>,
     /// `[vocab_size]`
     bias: Tensor<f32>,
@@ -28,17 +28,18 @@ impl LanguageModelHead {
     ) -> Result<LanguageModelHead, FormatError> {
         let config = &locator.file().header().config;
         let (hidden, vocab_size) = (config.hidden_size, config.vocab_size);
+        let width = config.embedding_width();
         let activation = encoder::activation(activation);
         let name = "predictions.transform";
         Ok(LanguageModelHead {
-            transform: Dense::locate(locator, name, [hidden, hidden], true, activation)?,
+            transform: Dense::locate(locator, name, [width, hidden], true, activation)?,
             layer_norm: [
-                locator.tensor("predictions.LayerNorm.weight", &[hidden])?,
-                locator.tensor("predictions.LayerNorm.bias", &[hidden])?,
+                locator.tensor("predictions.LayerNorm.weight", &[width])?,
+                locator.tensor("predictions.LayerNorm.bias", &[width])?,
             ],
             decoder: match tied {
                 true => None,
-                false => Some(locator.tensor("predictions.decoder.weight", &[vocab_size, hidden])?),
+                false => Some(locator.tensor("predictions.decoder.weight", &[vocab_size, width])?),
             },
             bias: locator.tensor("predictions.bias", &[vocab_size])?,
         })

@@ -180,7 +180,7 @@ impl Task for Answerer {
             context: input.context.to_owned(),
             offsets: room.context.tokens.offsets.clone(),
             chars: room.context.chars.clone(),
-            continues: ids.iter().map(|id| tokenizer.continues_word(*id)).collect(),
+            continues: tokenizer.continuations(input.context, &room.context.tokens),
             windows,
             first_row: context_row(&self.model, question.len()),
             starts: Vec::new(),

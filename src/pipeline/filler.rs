@@ -164,7 +164,7 @@ fn target(model: &Model, word: &str) -> Result<u32> {
     let mut tokens = Tokens::ids_only();
     tokenizer.tokenize(word, &mut tokens);
     match tokens.ids[..] {
-        [id] if id != tokenizer.rules().unk_id() => Ok(id),
+        [id] if Some(id) != tokenizer.rules().unk_id() => Ok(id),
         _ => {
             let pieces = tokens.ids.iter().filter_map(|id| tokenizer.token(*id));
             Err(Error::Input(format!(

@@ -2,7 +2,7 @@
 
 use crate::encoder::EncoderTensors;
 use crate::error::{Error, Result};
-use crate::format::header::Header;
+use crate::format::header::{Header, TokenizerConfig};
 use crate::format::{FormatError, Locator, ModelFile, Tensor};
 use crate::heads::{Dense, Head};
 use crate::kernels::Kernel;
@@ -42,7 +42,8 @@ pub(super) struct Parts {
     pub(super) dense: Vec<Dense<f16>>,
     pub(super) head: Option<Head>,
     tokenizer: Tokenizer,
-    vocabulary: VocabularyTensors,
+    /// WordPiece's; other kinds have none.
+    vocabulary: Option<VocabularyTensors>,
 }
 
 /// See [`Vocabulary`].
@@ -139,8 +140,11 @@ impl Model {
             vocabulary,
             ..
         } = &*self.parts;
-        let vocabulary = vocabulary.resolve(file);
-        tokenizer.with(vocabulary.expect("the lengths were checked when the model was opened"))
+        let vocabulary = vocabulary.as_ref().map(|tensors| {
+            let vocabulary = tensors.resolve(file);
+            vocabulary.expect("the lengths were checked when the model was opened")
+        });
+        tokenizer.with(vocabulary)
     }
 
     /// What is put in front of each text: the prompt that is stored under the name `asked`, else the text `asked`
@@ -168,28 +172,44 @@ impl Model {
     }
 }
 
+type TokenizerParts = (Tokenizer, Option<VocabularyTensors>);
 type Heads = (Vec<Dense<f16>>, Option<Head>);
 
 impl Parts {
     /// Finds all tensors of the file and nothing else.
-    fn locate(
-        file: &ModelFile,
-    ) -> Result<(EncoderTensors, Heads, (Tokenizer, VocabularyTensors)), FormatError> {
+    fn locate(file: &ModelFile) -> Result<(EncoderTensors, Heads, TokenizerParts), FormatError> {
         let locator = file.locator();
         let tensors = EncoderTensors::locate(&locator)?;
         let dense = Dense::locate_all(&locator)?;
         let head = Head::locate(&locator)?;
-        let vocabulary = VocabularyTensors::locate(&locator)?;
-        let tokenizer = vocabulary
-            .resolve(file)
-            .and_then(|vocabulary| Tokenizer::new(&file.header().tokenizer, vocabulary))
-            .map_err(|error| FormatError::Tokenizer {
-                message: error.to_string(),
-            })?;
+        let (tokenizer, vocabulary) = locate_tokenizer(&locator)?;
         locator.finish()?;
         check_ids(file, &tokenizer)?;
         Ok((tensors, (dense, head), (tokenizer, vocabulary)))
     }
+}
+
+/// The tokenizer and, for WordPiece, its tables.
+fn locate_tokenizer(locator: &Locator<'_>) -> Result<TokenizerParts, FormatError> {
+    let file = locator.file();
+    let config = &file.header().tokenizer;
+    let (tokenizer, vocabulary) = match config {
+        TokenizerConfig::WordPiece(config) => {
+            let tensors = VocabularyTensors::locate(locator)?;
+            let tokenizer = tensors
+                .resolve(file)
+                .and_then(|vocabulary| Tokenizer::new(config, vocabulary));
+            (tokenizer, Some(tensors))
+        }
+        TokenizerConfig::Bpe(_) | TokenizerConfig::Unigram(_) => {
+            let json: Tensor<u8> = locator.vector(tokenizer::TOKENIZER_JSON)?;
+            (Tokenizer::from_json(config, file.get(json)), None)
+        }
+    };
+    let tokenizer = tokenizer.map_err(|error| FormatError::Tokenizer {
+        message: error.to_string(),
+    })?;
+    Ok((tokenizer, vocabulary))
 }
 
 impl VocabularyTensors {

@@ -177,16 +177,18 @@ impl Task for Tagger {
             .ids
             .iter()
             .zip(&text.offsets)
-            .map(|(id, offsets)| match *id == tokenizer.rules().unk_id() {
-                true => LabelledToken {
-                    word: &text.text[offsets.0..offsets.1],
-                    continues: false,
+            .map(
+                |(id, offsets)| match Some(*id) == tokenizer.rules().unk_id() {
+                    true => LabelledToken {
+                        word: &text.text[offsets.0..offsets.1],
+                        continues: false,
+                    },
+                    false => LabelledToken {
+                        word: tokenizer.token(*id).unwrap_or_default(),
+                        continues: tokenizer.continues_word(&text.text, *id, *offsets),
+                    },
                 },
-                false => LabelledToken {
-                    word: tokenizer.token(*id).unwrap_or_default(),
-                    continues: tokenizer.continues_word(*id),
-                },
-            })
+            )
             .collect();
         let join = |words: &[&str]| tokenizer.join(words.iter().copied());
         let aggregation = self.options.aggregation;

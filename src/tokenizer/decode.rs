@@ -1,18 +1,26 @@
-//! From tokens back to text, as the decoder of `tokenizers` for WordPiece does with its clean-up on.
+//! From tokens back to text: WordPiece as the decoder of `tokenizers` does with its clean-up on, other kinds by that
+//! decoder itself.
 
-use super::BoundTokenizer;
+use super::{BoundTokenizer, Kind, Offsets, Tokens};
 
 /// Beginnings of a word that the blank in front of it is taken from.
 const NO_BLANK_BEFORE: [&str; 9] = [".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"];
 
 impl BoundTokenizer<'_> {
-    /// The text that tokens spell: blanks between words, none before pieces that continue a word and before most
-    /// punctuation.
+    /// The text that tokens spell. WordPiece: blanks between words, none before pieces that continue a word and before
+    /// most punctuation; other kinds: what the decoder of `tokenizer.json` makes, a blank in front of a word included.
     pub fn join<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) -> String {
-        let prefix = self.rules().continuation_prefix();
+        let prefix = match &self.rules().kind {
+            Kind::WordPiece(rules) => &rules.continuation_prefix,
+            Kind::Json(tokenizer) => {
+                return tokenizer.join(tokens.into_iter().map(str::to_owned).collect());
+            }
+        };
         let mut text = String::new();
         for (index, token) in tokens.into_iter().enumerate() {
-            let continues = (index > 0).then(|| token.strip_prefix(prefix)).flatten();
+            let continues = (index > 0)
+                .then(|| token.strip_prefix(prefix.as_str()))
+                .flatten();
             if let Some(rest) = continues {
                 text.push_str(rest);
                 continue;
@@ -40,14 +48,32 @@ impl BoundTokenizer<'_> {
         added.any(|token| token.special && token.id == id)
     }
 
-    /// Whether an id is a piece that continues the word before it.
-    pub fn continues_word(&self, id: u32) -> bool {
-        let prefix = self.rules().continuation_prefix();
+    /// Whether a token of `text` continues the word before it. WordPiece marks such pieces; with other kinds it is what
+    /// transformers' token classification takes for one: no blank at its place or in front of it.
+    pub fn continues_word(&self, text: &str, id: u32, offsets: Offsets) -> bool {
+        let Some(prefix) = self.rules().continuation_prefix() else {
+            let before = text[..offsets.0].chars().next_back();
+            let first = text[offsets.0..].chars().next();
+            return before.is_some() && before != Some(' ') && first != Some(' ');
+        };
         let is_added = || {
             let mut added = self.rules().added_tokens().iter();
             added.any(|token| token.id == id)
         };
         let token = self.token(id);
         token.is_some_and(|token| token.starts_with(prefix) && token != prefix) && !is_added()
+    }
+
+    /// Which of the tokens of `text` continue a word, as the tokenizer cuts words before it looks for tokens.
+    pub fn continuations(&self, text: &str, tokens: &Tokens) -> Vec<bool> {
+        match &self.rules().kind {
+            Kind::WordPiece(_) => {
+                let places = tokens.ids.iter().zip(&tokens.offsets);
+                places
+                    .map(|(id, offsets)| self.continues_word(text, *id, *offsets))
+                    .collect()
+            }
+            Kind::Json(tokenizer) => tokenizer.continuations(text),
+        }
     }
 }

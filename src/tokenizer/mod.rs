@@ -1,12 +1,17 @@
-//! Text to token ids: WordPiece as BERT defines it, equal to Hugging Face's `tokenizers` in ids and offsets.
+//! Text to token ids, equal to Hugging Face's `tokenizers` in ids and offsets.
 //!
-//! [`Tokenizer`] holds the rules of a model, resolved from its header and small; [`Vocabulary`] borrows the tables from
-//! the mapped file. [`Tokenizer::with`] joins both for as long as the map lives, at no cost.
+//! WordPiece as BERT defines it is bertlet's own: [`Tokenizer`] holds the rules of a model, resolved from its header and
+//! small; [`Vocabulary`] borrows the tables from the mapped file. [`Tokenizer::with`] joins both for as long as the map
+//! lives, at no cost. Byte-pair encoding and Unigram are done by the `tokenizers` crate itself, from the `tokenizer.json`
+//! that the model file carries; it is parsed when the model is opened.
 
 mod added;
 mod builder;
+mod charsmap;
 mod decode;
+mod json;
 mod normalize;
+mod rules;
 mod template;
 mod unicode;
 mod unicode_tables;
@@ -14,104 +19,106 @@ mod vocabulary;
 mod words;
 
 pub use builder::VocabularyTables;
+pub use json::TOKENIZER_JSON;
 pub use template::{Template, TruncationSide, truncate_pair, windows};
 pub use vocabulary::{TOKEN_STARTS, TOKEN_TEXT, TRIE, Vocabulary};
 
-use crate::format::header::{AddedToken, TokenizerConfig, TokenizerKind};
+use crate::format::header::{AddedToken, TokenizerConfig, TokenizerJsonConfig, WordPieceConfig};
 use crate::{Error, Result};
-use added::AddedTokens;
+use json::JsonTokenizer;
 use normalize::Normalizer;
-use vocabulary::Node;
-use words::{Sink, WordPiece};
+use rules::Rules;
 
 /// Where a token lies in the caller's text: first byte, and the byte behind its last. Always on character boundaries.
 pub type Offsets = (usize, usize);
 
-/// The rules of a tokenizer. Immutable, and free of the vocabulary's tables: see [`Tokenizer::with`].
+/// The rules of a tokenizer. Immutable, and free of WordPiece's vocabulary tables: see [`Tokenizer::with`].
 #[derive(Debug)]
 pub struct Tokenizer {
-    clean_text: bool,
-    handle_chinese_chars: bool,
-    strip_accents: bool,
-    lowercase: bool,
-    max_input_chars_per_word: usize,
-    unk_id: u32,
-    /// Where a piece that continues a word starts in the trie; `None` if no token has the prefix.
-    continuation: Option<Node>,
-    /// What such a piece begins with.
-    continuation_prefix: String,
-    /// What a byte is to the fast loop.
-    ascii: [u8; 256],
+    kind: Kind,
     added: Vec<AddedToken>,
-    /// Added tokens that are looked for in the text as it came.
-    raw: AddedTokens,
-    /// Those that are looked for in the normalized text.
-    normalized: AddedTokens,
     template: Template,
     id_bound: usize,
 }
 
+#[derive(Debug)]
+enum Kind {
+    WordPiece(Box<Rules>),
+    Json(Box<JsonTokenizer>),
+}
+
 impl Tokenizer {
-    /// Resolves the rules for a vocabulary. The same vocabulary must be given to [`Tokenizer::with`]; another one is safe
-    /// but gives wrong tokens.
+    /// Resolves WordPiece's rules for a vocabulary. The same vocabulary must be given to [`Tokenizer::with`]; another one
+    /// is safe but gives wrong tokens.
     ///
     /// # Errors
     /// [`Error::Model`] if the vocabulary lacks the unknown token, if added tokens cannot be told apart, or if a template
     /// does not have its texts.
-    pub fn new(config: &TokenizerConfig, vocabulary: Vocabulary<'_>) -> Result<Self> {
-        let TokenizerKind::WordPiece = config.kind;
-        let unk_id = vocabulary.id(&config.unk_token).ok_or_else(|| {
-            Error::Model(format!(
-                "tokenizer: the vocabulary has no token {:?} for unknown words",
-                config.unk_token
-            ))
-        })?;
-        if config.max_input_chars_per_word == 0 {
-            return Err(Error::Model(
-                "tokenizer: max_input_chars_per_word is 0, so every word would be unknown".into(),
-            ));
-        }
-        let template = Template::new(config)?;
-        let added_ids = config.added_tokens.iter().map(|token| token.id as usize);
-        let id_bound = added_ids
-            .chain([template.bounds().0 as usize])
-            .fold(vocabulary.len(), |bound, id| bound.max(id + 1));
-        let raw = config.added_tokens.iter().filter(|token| !token.normalized);
-        let mut tokenizer = Tokenizer {
-            clean_text: config.clean_text,
-            handle_chinese_chars: config.handle_chinese_chars,
-            strip_accents: config.strip_accents,
-            lowercase: config.lowercase,
-            max_input_chars_per_word: config.max_input_chars_per_word,
-            unk_id,
-            continuation: vocabulary.walk(vocabulary.root(), &config.continuing_subword_prefix),
-            continuation_prefix: config.continuing_subword_prefix.clone(),
-            ascii: words::ascii_table(config.clean_text, config.lowercase),
-            added: config.added_tokens.clone(),
-            raw: AddedTokens::new(raw.map(|token| (token, token.content.clone())))?,
-            normalized: AddedTokens::default(),
-            template,
-            id_bound,
-        };
-        let mut normalizer = Normalizer::default();
-        let normalized = config
-            .added_tokens
-            .iter()
-            .filter(|token| token.normalized)
-            .map(|token| {
-                normalizer.normalize(&tokenizer, &token.content, 0);
-                (token, normalizer.text.clone())
-            });
-        tokenizer.normalized = AddedTokens::new(normalized)?;
-        Ok(tokenizer)
+    pub fn new(config: &WordPieceConfig, vocabulary: Vocabulary<'_>) -> Result<Self> {
+        let rules = Rules::new(config, vocabulary)?;
+        Tokenizer::assemble(
+            Kind::WordPiece(Box::new(rules)),
+            &config.added_tokens,
+            Template::new(&config.single, &config.pair)?,
+            vocabulary.len(),
+        )
     }
 
-    /// Joins the rules with the tables in the model file.
-    pub fn with<'a>(&'a self, vocabulary: Vocabulary<'a>) -> BoundTokenizer<'a> {
-        BoundTokenizer(WordPiece {
+    /// Parses `tokenizer.json`, the content of the tensor [`TOKENIZER_JSON`], which must hold a model of the kind that
+    /// `config` names. It needs no vocabulary in [`Tokenizer::with`].
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the JSON is not a tokenizer that can encode every text, if it contradicts the header, or if a
+    /// template does not have its texts.
+    pub fn from_json(config: &TokenizerConfig, json: &[u8]) -> Result<Self> {
+        let (model, config) = match config {
+            TokenizerConfig::Bpe(config) => (json::Model::Bpe, config),
+            TokenizerConfig::Unigram(config) => (json::Model::Unigram, config),
+            TokenizerConfig::WordPiece(_) => {
+                return Err(Error::Model(
+                    "tokenizer: WordPiece is made of its vocabulary, not of a tokenizer.json"
+                        .into(),
+                ));
+            }
+        };
+        let TokenizerJsonConfig {
+            added_tokens,
+            single,
+            pair,
+        } = config;
+        let tokenizer = JsonTokenizer::parse(json, model, added_tokens)?;
+        let ids = tokenizer.id_bound();
+        let template = Template::new(single, pair)?;
+        Tokenizer::assemble(Kind::Json(Box::new(tokenizer)), added_tokens, template, ids)
+    }
+
+    fn assemble(kind: Kind, added: &[AddedToken], template: Template, ids: usize) -> Result<Self> {
+        let added_ids = added.iter().map(|token| token.id as usize);
+        let id_bound = added_ids
+            .chain([template.bounds().0 as usize])
+            .fold(ids, |bound, id| bound.max(id + 1));
+        Ok(Tokenizer {
+            kind,
+            added: added.to_vec(),
+            template,
+            id_bound,
+        })
+    }
+
+    /// Joins the rules with the tables in the model file, which only WordPiece has.
+    ///
+    /// # Panics
+    /// If a WordPiece tokenizer gets no vocabulary.
+    pub fn with<'a>(&'a self, vocabulary: impl Into<Option<Vocabulary<'a>>>) -> BoundTokenizer<'a> {
+        let vocabulary = vocabulary.into();
+        assert!(
+            vocabulary.is_some() || matches!(self.kind, Kind::Json(_)),
+            "WordPiece needs its vocabulary"
+        );
+        BoundTokenizer {
             tokenizer: self,
             vocabulary,
-        })
+        }
     }
 
     /// Every id that can come out, of the templates too, is below this; the word embedding must have as many rows.
@@ -124,9 +131,12 @@ impl Tokenizer {
         &self.template
     }
 
-    /// What a piece that continues a word begins with.
-    pub fn continuation_prefix(&self) -> &str {
-        &self.continuation_prefix
+    /// What a piece that continues a word begins with; only WordPiece has such a mark.
+    pub fn continuation_prefix(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::WordPiece(rules) => Some(&rules.continuation_prefix),
+            Kind::Json(_) => None,
+        }
     }
 
     /// Tokens that are found in the text before anything else looks at it.
@@ -134,109 +144,77 @@ impl Tokenizer {
         &self.added
     }
 
-    /// Id of the token for words that the vocabulary cannot spell.
-    pub fn unk_id(&self) -> u32 {
-        self.unk_id
+    /// Id of the token for what the vocabulary cannot spell; byte-level encodings have none.
+    pub fn unk_id(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::WordPiece(rules) => Some(rules.unk_id),
+            Kind::Json(tokenizer) => tokenizer.unk_id(),
+        }
     }
 }
 
 /// A tokenizer that is ready to work: rules and vocabulary. Copied freely; usable from any number of threads.
-#[derive(Clone, Copy)]
-pub struct BoundTokenizer<'a>(WordPiece<'a>);
+#[derive(Debug, Clone, Copy)]
+pub struct BoundTokenizer<'a> {
+    tokenizer: &'a Tokenizer,
+    vocabulary: Option<Vocabulary<'a>>,
+}
 
 impl<'a> BoundTokenizer<'a> {
     /// Replaces the content of `out` by the tokens of `text`, without the template's special tokens.
     ///
-    /// Allocates only where `out` has not yet room enough. Takes time in proportion to the text.
+    /// WordPiece allocates only where `out` has not yet room enough, and takes time in proportion to the text.
     pub fn tokenize(&self, text: &str, out: &mut Tokens) {
         self.tokenize_some(text, usize::MAX, out);
     }
 
-    /// Like [`BoundTokenizer::tokenize`], but stops after the word that brings the number of tokens to `limit` or beyond,
-    /// so that a text of any length costs no more than what truncation leaves of it. A text is cut if it has more tokens
-    /// than will be kept, so ask for at least one more.
+    /// Like [`BoundTokenizer::tokenize`], but WordPiece stops after the word that brings the number of tokens to `limit` or
+    /// beyond, so that a text of any length costs no more than what truncation leaves of it; other kinds give at least
+    /// `limit` tokens too, if there are so many, but look at the whole text. A text is cut if it has more tokens than will
+    /// be kept, so ask for at least one more.
     ///
     /// `tokenizers` stops in the same way when truncation on the right is on, with the model's maximum length (special
     /// tokens included) as the limit; [`truncate_pair`] of what is there then gives its result.
     pub fn tokenize_some(&self, text: &str, limit: usize, out: &mut Tokens) {
         out.ids.clear();
         out.offsets.clear();
-        let offsets = out.with_offsets.then_some(&mut out.offsets);
-        let mut sink = Sink {
-            ids: &mut out.ids,
-            offsets,
-            limit,
-            is_full: false,
-        };
-        let raw = &self.0.tokenizer.raw;
-        if raw.is_empty() {
-            return self.segment(text, 0, text.len(), &mut out.normalizer, &mut sink);
+        match (&self.tokenizer.kind, self.vocabulary) {
+            (Kind::WordPiece(rules), Some(vocabulary)) => {
+                rules.tokenize(vocabulary, text, limit, out);
+            }
+            (Kind::WordPiece(_), None) => unreachable!("`with` asked for the vocabulary"),
+            (Kind::Json(tokenizer), _) => tokenizer.tokenize(text, out),
         }
-        raw.for_each_split(text, |split| match split.id {
-            _ if sink.is_full => {}
-            Some(id) => sink.push(id, split.start, split.end),
-            None => self.segment(text, split.start, split.end, &mut out.normalizer, &mut sink),
-        });
     }
 
-    /// Appends the tokens of a stretch of text without added tokens of the raw kind.
-    fn segment(
-        &self,
-        text: &str,
-        start: usize,
-        end: usize,
-        normalizer: &mut Normalizer,
-        sink: &mut Sink<'_>,
-    ) {
-        let tokenizer = self.0.tokenizer;
-        if tokenizer.normalized.is_empty() {
-            return self.0.segment(text, start, end, normalizer, sink);
-        }
-        normalizer.normalize(tokenizer, &text[start..end], start);
-        let normalized = std::mem::take(&mut normalizer.text);
-        tokenizer
-            .normalized
-            .for_each_split(&normalized, |split| match split.id {
-                _ if sink.is_full => {}
-                Some(id) => sink.push(
-                    id,
-                    normalizer.origins[split.start].0,
-                    normalizer.origins[split.end - 1].1,
-                ),
-                None => normalizer.split_words(
-                    &self.0,
-                    &normalized[split.start..split.end],
-                    split.start,
-                    sink,
-                ),
-            });
-        normalizer.text = normalized;
-    }
-
-    /// Text of a token; `None` if the id has none.
+    /// Text of a token; `None` if the id has none. A byte-level token is shown in its stand-in characters, as in
+    /// `tokenizer.json` (`Ġ` for a blank).
     pub fn token(&self, id: u32) -> Option<&'a str> {
-        let added = self.0.tokenizer.added.iter().find(|token| token.id == id);
+        let tokenizer = self.tokenizer;
+        let added = tokenizer.added.iter().find(|token| token.id == id);
         added
             .map(|token| token.content.as_str())
-            .or_else(|| self.0.vocabulary.token(id))
+            .or_else(|| match &tokenizer.kind {
+                Kind::WordPiece(_) => self.vocabulary?.token(id),
+                Kind::Json(tokenizer) => tokenizer.token(id),
+            })
     }
 
     /// Id of the token with exactly this text, as `[MASK]` or `##ing`.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        let added = self
-            .0
-            .tokenizer
-            .added
-            .iter()
-            .find(|added| added.content == token);
+        let tokenizer = self.tokenizer;
+        let added = tokenizer.added.iter().find(|added| added.content == token);
         added
             .map(|added| added.id)
-            .or_else(|| self.0.vocabulary.id(token))
+            .or_else(|| match &tokenizer.kind {
+                Kind::WordPiece(_) => self.vocabulary?.id(token),
+                Kind::Json(tokenizer) => tokenizer.token_to_id(token),
+            })
     }
 
     /// The rules.
     pub fn rules(&self) -> &'a Tokenizer {
-        self.0.tokenizer
+        self.tokenizer
     }
 }
 

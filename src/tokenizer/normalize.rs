@@ -5,9 +5,10 @@
 //! may move them. The ranges come out as there: a character that a decomposition adds has the range of the character
 //! before it *in canonical order*, which is visible where marks are reordered.
 
+use super::Offsets;
+use super::rules::Rules;
 use super::unicode::Class;
 use super::words::{Sink, WordPiece};
-use super::{Offsets, Tokenizer};
 use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
 
 /// Buffers of the normalizer; they keep their room from text to text.
@@ -72,7 +73,7 @@ impl Normalizer {
     }
 
     /// Replaces `self.text` by the normalized form of `text`, which starts at `start` of the original.
-    pub(super) fn normalize(&mut self, tokenizer: &Tokenizer, text: &str, start: usize) {
+    pub(super) fn normalize(&mut self, tokenizer: &Rules, text: &str, start: usize) {
         self.text.clear();
         self.origins.clear();
         let output = TextOutput {
@@ -196,7 +197,7 @@ impl WordOutput<'_, '_> {
 
 /// The steps of the normalizer in front of an output.
 pub(super) struct Pipeline<'a, O> {
-    tokenizer: &'a Tokenizer,
+    tokenizer: &'a Rules,
     decomposer: &'a mut Decomposer,
     output: O,
 }

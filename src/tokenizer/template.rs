@@ -1,6 +1,6 @@
 //! Special tokens around the texts, and the arithmetic of cutting them to length.
 
-use crate::format::header::{TemplatePiece, TokenizerConfig};
+use crate::format::header::TemplatePiece;
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -12,16 +12,16 @@ pub struct Template {
 }
 
 impl Template {
-    /// Takes the templates of a tokenizer.
+    /// Takes the templates for one text and for a pair.
     ///
     /// # Errors
     /// [`Error::Model`] if a template lacks a text, uses one twice, or has a segment above 255.
-    pub fn new(config: &TokenizerConfig) -> Result<Self> {
-        check("single", &config.single, [1, 0])?;
-        check("pair", &config.pair, [1, 1])?;
+    pub fn new(single: &[TemplatePiece], pair: &[TemplatePiece]) -> Result<Self> {
+        check("single", single, [1, 0])?;
+        check("pair", pair, [1, 1])?;
         Ok(Template {
-            single: config.single.clone(),
-            pair: config.pair.clone(),
+            single: single.to_vec(),
+            pair: pair.to_vec(),
         })
     }
 

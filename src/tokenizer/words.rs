@@ -5,10 +5,11 @@
 //! word) hands the word it belongs to, from its start, to the full normalizer, which comes back at the next ASCII blank or
 //! punctuation mark. Both meet only there, where neither decomposition nor a word can reach across.
 
+use super::Offsets;
 use super::normalize::Normalizer;
+use super::rules::Rules;
 use super::unicode::Class;
 use super::vocabulary::{Node, Vocabulary};
-use super::{Offsets, Tokenizer};
 
 /// What the fast loop does with a byte: a value from 0x30 on is a letter or digit in lower case where wanted.
 pub(super) const OTHER: u8 = 0;
@@ -75,7 +76,7 @@ impl Sink<'_> {
 /// What a word needs to become tokens.
 #[derive(Clone, Copy)]
 pub(super) struct WordPiece<'a> {
-    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) tokenizer: &'a Rules,
     pub(super) vocabulary: Vocabulary<'a>,
 }
 

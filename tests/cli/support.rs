@@ -2,7 +2,7 @@
 
 use bertlet::format::header::{
     Activation, AddedToken, Config, EmbeddingConfig, HeadConfig, Header, Pooling, Precision,
-    Source, TemplatePiece, TokenizerConfig, TokenizerKind,
+    Source, TemplatePiece, TokenizerConfig, WordPieceConfig,
 };
 use bertlet::format::{TensorData, write};
 use bertlet::tokenizer::VocabularyTables;
@@ -265,9 +265,12 @@ fn header(head: Option<HeadConfig>) -> Header {
             max_position_embeddings: POSITIONS,
             type_vocab_size: 2,
             vocab_size: WORDS.len(),
+            embedding_size: None,
+            pad_token_id: None,
+            num_hidden_groups: None,
+            relative_attention_bias: false,
         },
-        tokenizer: TokenizerConfig {
-            kind: TokenizerKind::WordPiece,
+        tokenizer: TokenizerConfig::WordPiece(WordPieceConfig {
             clean_text: true,
             handle_chinese_chars: true,
             strip_accents: true,
@@ -275,6 +278,7 @@ fn header(head: Option<HeadConfig>) -> Header {
             unk_token: "[UNK]".to_owned(),
             continuing_subword_prefix: "##".to_owned(),
             max_input_chars_per_word: 100,
+            trim_offsets: false,
             added_tokens: vec![AddedToken {
                 id: MASK,
                 content: "[MASK]".to_owned(),
@@ -292,7 +296,7 @@ fn header(head: Option<HeadConfig>) -> Header {
                 TemplatePiece::Second { type_id: 1 },
                 special(3, 1),
             ],
-        },
+        }),
         max_length: 10,
         embedding: EmbeddingConfig {
             pooling: vec![Pooling::Mean],

@@ -3,5 +3,6 @@
 mod allocation;
 mod equality;
 mod files;
+mod json;
 mod support;
 mod vocabulary;

@@ -1,6 +1,6 @@
 //! What the tokenizer's tests share: Hugging Face's `tokenizers` as the reference, and hard text to compare on.
 
-use bertlet::format::header::{AddedToken, TemplatePiece, TokenizerConfig, TokenizerKind};
+use bertlet::format::header::{AddedToken, TemplatePiece, WordPieceConfig};
 use bertlet::tokenizer::{Tokenizer, Tokens, VocabularyTables};
 use serde_json::{Value, json};
 
@@ -366,8 +366,7 @@ impl Both {
         let first = TemplatePiece::First { type_id: 0 };
         let flag = |name: &str| normalizer[name].as_bool();
         let lowercase = flag("lowercase").expect("lowercase");
-        let config = TokenizerConfig {
-            kind: TokenizerKind::WordPiece,
+        let config = WordPieceConfig {
             clean_text: flag("clean_text").expect("clean_text"),
             handle_chinese_chars: flag("handle_chinese_chars").expect("handle_chinese_chars"),
             strip_accents: flag("strip_accents").unwrap_or(lowercase),
@@ -380,6 +379,9 @@ impl Both {
             max_input_chars_per_word: model["max_input_chars_per_word"]
                 .as_u64()
                 .expect("a number") as usize,
+            trim_offsets: json["post_processor"]["trim_offsets"]
+                .as_bool()
+                .unwrap_or(false),
             added_tokens: serde_json::from_value(json["added_tokens"].clone())
                 .expect("added tokens"),
             single: vec![special("[CLS]", 0), first.clone(), special("[SEP]", 0)],

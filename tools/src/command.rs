@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::hub::{self, HubId};
-use crate::pack;
+use crate::pack::{self, Tokenizer};
 use crate::progress::Progress;
 use crate::quantize::{self, QuantizedEncoder};
 use crate::reference::Batch;
@@ -27,7 +27,7 @@ Examples:
 A hub id is downloaded into the cache that Python's huggingface_hub uses; HF_HOME, HF_ENDPOINT, HF_TOKEN and
 HF_HUB_OFFLINE are honoured.";
 
-/// Turns a Hugging Face BERT checkpoint into a .bertlet file.
+/// Turns a Hugging Face checkpoint of BERT or a relative into a .bertlet file.
 #[derive(Debug, Parser)]
 #[command(name = "bertlet-convert", version, after_help = EXAMPLES)]
 pub struct Arguments {
@@ -87,7 +87,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     progress.step("writing");
     let header = pack::header(&checkpoint, precision);
-    let tensors = pack::tensors(&header, &checkpoint.vocabulary, &weights, &encoder)?;
+    let tensors = pack::tensors(&header, Tokenizer::of(&checkpoint), &weights, &encoder)?;
     let output = &arguments.output;
     write_checked(output, header, &tensors, |model| {
         check_tokenizer(&checkpoint, model)
@@ -179,10 +179,8 @@ fn quantized(
         let length = encoding
             .len()
             .min(checkpoint.config.max_position_embeddings);
-        batch.push(
-            &encoding.get_ids()[..length],
-            &encoding.get_type_ids()[..length],
-        )?;
+        // A single text is segment 0 throughout.
+        batch.push(&encoding.get_ids()[..length], &vec![0; length])?;
     }
     progress.step("quantizing");
     quantize::quantize_encoder(weights, &batch, |done, total| progress.at(done, total))

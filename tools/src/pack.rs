@@ -6,7 +6,7 @@ use crate::weights::{LayerNorm, Linear, Weights};
 use anyhow::{Result, bail};
 use bertlet::format::TensorData;
 use bertlet::format::header::{Header, Precision};
-use bertlet::tokenizer::{TOKEN_STARTS, TOKEN_TEXT, TRIE, VocabularyTables};
+use bertlet::tokenizer::{TOKEN_STARTS, TOKEN_TEXT, TOKENIZER_JSON, TRIE, VocabularyTables};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -16,6 +16,24 @@ pub enum Encoder {
     Int8(QuantizedEncoder),
     /// As they are, rounded to half precision.
     F16,
+}
+
+/// What the file keeps of the tokenizer beside the header.
+pub enum Tokenizer<'a> {
+    /// WordPiece's tokens with their ids.
+    Vocabulary(&'a [(String, u32)]),
+    /// `tokenizer.json`.
+    Json(&'a [u8]),
+}
+
+impl<'a> Tokenizer<'a> {
+    /// That of a checkpoint.
+    pub fn of(checkpoint: &'a Checkpoint) -> Tokenizer<'a> {
+        match &checkpoint.tokenizer_json {
+            Some(json) => Tokenizer::Json(json),
+            None => Tokenizer::Vocabulary(&checkpoint.vocabulary),
+        }
+    }
 }
 
 /// The header of a checkpoint's file; the writer fills in the tensor table.
@@ -43,35 +61,30 @@ pub fn header(checkpoint: &Checkpoint, precision: Precision) -> Header {
 /// A weight is too large for half precision, or the vocabulary cannot be laid out.
 pub fn tensors(
     header: &Header,
-    vocabulary: &[(String, u32)],
+    tokenizer: Tokenizer<'_>,
     weights: &Weights,
     encoder: &Encoder,
 ) -> Result<Vec<TensorData<'static>>> {
     let mut out = Vec::new();
-    push_vocabulary(vocabulary, &mut out)?;
+    match tokenizer {
+        Tokenizer::Vocabulary(tokens) => push_vocabulary(tokens, &mut out)?,
+        Tokenizer::Json(json) => out.push(TensorData::new(TOKENIZER_JSON, &[json.len()], json)),
+    }
     let config = &weights.config;
-    let (vocab_size, hidden) = (config.vocab_size, config.hidden_size);
+    let (vocab_size, width) = (config.vocab_size, config.embedding_width());
     let words = "embeddings.word_embeddings.weight";
     match encoder {
         Encoder::Int8(quantized) => {
             let rows = &quantized.word_embeddings;
-            out.push(TensorData::new(words, &[vocab_size, hidden], &rows.weight));
+            out.push(TensorData::new(words, &[vocab_size, width], &rows.weight));
             let scale = "embeddings.word_embeddings.scale";
             out.push(TensorData::new(scale, &[vocab_size], &rows.scale));
         }
-        Encoder::F16 => out.push(half(
-            words,
-            &[vocab_size, hidden],
-            &weights.word_embeddings,
-        )?),
+        Encoder::F16 => out.push(half(words, &[vocab_size, width], &weights.word_embeddings)?),
     }
     out.push(half(
         "embeddings.position_table",
-        &[
-            config.type_vocab_size,
-            config.max_position_embeddings,
-            hidden,
-        ],
+        &[config.type_vocab_size, config.position_rows(), width],
         &weights.position_table,
     )?);
     push_layer_norm(
@@ -79,6 +92,14 @@ pub fn tensors(
         &weights.embeddings_layer_norm,
         &mut out,
     );
+    if let Some(projection) = &weights.embeddings_projection {
+        push_linear("embeddings.projection", projection, &mut out)?;
+    }
+    if let Some(bias) = &weights.relative_attention_bias {
+        let heads = config.num_attention_heads;
+        let name = "relative_attention_bias";
+        out.push(TensorData::new(name, &[heads, bias.len() / heads], bias));
+    }
     for (i, layer) in weights.layers.iter().enumerate() {
         let linears = [
             ("attention.query_key_value", &layer.query_key_value),

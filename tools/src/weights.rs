@@ -3,18 +3,22 @@
 
 use bertlet::format::header::Config;
 
-/// All weights of a BERT encoder and the heads behind it, in f32, row-major.
+/// All weights of an encoder and the heads behind it, in f32, row-major.
 #[derive(Debug, Clone)]
 pub struct Weights {
     /// The encoder's shape.
     pub config: Config,
-    /// `[vocab_size, hidden_size]`.
+    /// `[vocab_size, embedding_width]`.
     pub word_embeddings: Vec<f32>,
-    /// `[type_vocab_size, max_position_embeddings, hidden_size]`: position vector plus token type vector, folded.
+    /// `[type_vocab_size, position_rows, embedding_width]`: position vector plus token type vector, folded.
     pub position_table: Vec<f32>,
     /// Behind the sum of the embeddings.
     pub embeddings_layer_norm: LayerNorm,
-    /// `num_hidden_layers` of them, first to last.
+    /// `[hidden_size, embedding_size]`, behind that, where the configuration has an `embedding_size`.
+    pub embeddings_projection: Option<Linear>,
+    /// `[num_attention_heads, 2·max_position_embeddings − 1]`: added to scores by the key's place less the query's.
+    pub relative_attention_bias: Option<Vec<f32>>,
+    /// The stored layers, first to last; [`Config::stored_layer`] says which of them computes a layer.
     pub layers: Vec<LayerWeights>,
     /// `[hidden_size, hidden_size]`, followed by the head's activation, where the checkpoint has one.
     pub pooler: Option<Linear>,
@@ -71,11 +75,11 @@ pub struct LayerNorm {
 /// From a masked token's hidden state to the vocabulary.
 #[derive(Debug, Clone)]
 pub struct LanguageModel {
-    /// `[hidden_size, hidden_size]`, followed by the head's activation.
+    /// `[embedding_width, hidden_size]`, followed by the head's activation.
     pub transform: Linear,
     /// Behind it.
     pub layer_norm: LayerNorm,
-    /// `[vocab_size, hidden_size]`; `None` where it is the word embedding.
+    /// `[vocab_size, embedding_width]`; `None` where it is the word embedding.
     pub decoder: Option<Vec<f32>>,
     /// `[vocab_size]`.
     pub bias: Vec<f32>,

@@ -8,7 +8,7 @@ use crate::{
         exit::{self, Failure},
         output::sink::Sink,
     },
-    format::header::{Config, HeadConfig, Header, Precision},
+    format::header::{Config, HeadConfig, Header, Precision, TokenizerConfig},
     heads::Function,
 };
 use anyhow::Context;
@@ -75,14 +75,7 @@ fn facts(model: &Model) -> anyhow::Result<Value> {
             Precision::F16 => Value::Null,
         },
         "architecture": architecture(config)?,
-        "tokenizer": {
-            "kind": value(&tokenizer.kind)?,
-            "lowercase": tokenizer.lowercase,
-            "strip_accents": tokenizer.strip_accents,
-            "handle_chinese_chars": tokenizer.handle_chinese_chars,
-            "clean_text": tokenizer.clean_text,
-            "added_tokens": tokenizer.added_tokens.len(),
-        },
+        "tokenizer": tokenizer_facts(tokenizer),
         "max_length": max_length,
         "embedding": value(embedding)?,
         "head": head,
@@ -91,6 +84,19 @@ fn facts(model: &Model) -> anyhow::Result<Value> {
         "tensor_bytes": tensor_bytes,
         "kernel": model.kernel().name(),
     }))
+}
+
+/// The rules of WordPiece; other kinds are described by the `tokenizer.json` in the file.
+fn tokenizer_facts(tokenizer: &TokenizerConfig) -> Value {
+    let mut facts = json!({"kind": tokenizer.kind()});
+    if let TokenizerConfig::WordPiece(rules) = tokenizer {
+        facts["lowercase"] = rules.lowercase.into();
+        facts["strip_accents"] = rules.strip_accents.into();
+        facts["handle_chinese_chars"] = rules.handle_chinese_chars.into();
+        facts["clean_text"] = rules.clean_text.into();
+    }
+    facts["added_tokens"] = tokenizer.added_tokens().len().into();
+    facts
 }
 
 /// What the header says of the head, and the function that its scores pass through.

@@ -1,6 +1,7 @@
 //! `config.json`: the encoder's shape and the head, told apart exactly. What would change the arithmetic and is not
 //! known here is refused by name.
 
+use super::families::{Counting, Family, PreTraining, Projection};
 use super::json::{Object, kind};
 use anyhow::{Context, Result, bail, ensure};
 use bertlet::format::header::{Activation, Config, HeadConfig, ProblemType};
@@ -38,74 +39,162 @@ impl Architecture {
 #[derive(Debug, Clone)]
 pub(crate) struct ModelConfig {
     pub config: Config,
+    pub family: &'static Family,
     pub positions: Positions,
+    /// Rows at the start of the position table that no text reaches.
+    pub unused_positions: usize,
+    /// Buckets of the bias by distance.
+    pub relative_attention_buckets: Option<usize>,
     pub architecture: Architecture,
     /// First entry of `architectures`, for messages.
     pub architecture_name: Option<String>,
     pub notices: Vec<String>,
 }
 
-/// Values of `BertConfig` in transformers where `config.json` is silent. Files from Google's release lack the first.
+/// Value of `BertConfig` in transformers where `config.json` is silent, as files from Google's release are.
 const DEFAULT_LAYER_NORM_EPS: f64 = 1e-12;
-const DEFAULT_HIDDEN_ACT: &str = "gelu";
+/// Values of `RobertaConfig` and `MPNetConfig`.
+const DEFAULT_PAD_TOKEN_ID: u32 = 1;
+const DEFAULT_RELATIVE_BUCKETS: usize = 32;
+/// Value of `ElectraConfig` and `AlbertConfig`.
+const DEFAULT_EMBEDDING_SIZE: usize = 128;
 /// Labels of a classifier whose `config.json` names none (`PreTrainedConfig`).
 const DEFAULT_NUM_LABELS: usize = 2;
 
 /// Reads the fields of `config.json`.
 pub(crate) fn parse(json: &Object) -> Result<ModelConfig> {
     let architecture_name = architecture_name(json)?;
-    refuse_other_families(json, architecture_name.as_deref())?;
+    let (family, model_type) = family(json, architecture_name.as_deref())?;
     refuse_unsupported(json)?;
+    let keys = &family.keys;
     let size = |key: &str| -> Result<usize> {
         let value = json.required(key, json.count(key)?)?;
         ensure!(value > 0, "{}: expected at least 1, found 0", json.at(key));
         Ok(value)
     };
-    let hidden_act = json.string("hidden_act")?.unwrap_or(DEFAULT_HIDDEN_ACT);
-    let layer_norm_eps = json
-        .number("layer_norm_eps")?
-        .unwrap_or(DEFAULT_LAYER_NORM_EPS);
+    let hidden_act = match json.string(keys.hidden_act)? {
+        Some(name) => activation(name).with_context(|| json.at(keys.hidden_act))?,
+        None => family.hidden_act,
+    };
+    let layer_norm_eps = keys
+        .layer_norm_eps
+        .map(|key| json.number(key))
+        .transpose()?;
+    let layer_norm_eps = layer_norm_eps.flatten().unwrap_or(DEFAULT_LAYER_NORM_EPS);
     ensure!(
         layer_norm_eps > 0.0 && layer_norm_eps < 1.0,
         "{}: expected a number between 0 and 1, found {layer_norm_eps}",
         json.at("layer_norm_eps")
     );
+    let hidden_size = size(keys.hidden_size)?;
+    let pad_token_id = match family.counting {
+        Counting::FromZero => None,
+        Counting::BehindPadding => Some(json.id("pad_token_id")?.unwrap_or(DEFAULT_PAD_TOKEN_ID)),
+        Counting::BehindOne => Some(DEFAULT_PAD_TOKEN_ID),
+    };
+    let unused_positions = pad_token_id.map_or(0, |id| id as usize);
+    let positions_key = "max_position_embeddings";
+    let all_positions = size(positions_key)?;
+    // Behind the padding's place.
+    let max_position_embeddings = match pad_token_id {
+        None => all_positions,
+        Some(id) => all_positions
+            .checked_sub(id as usize + 1)
+            .filter(|left| *left > 0)
+            .with_context(|| {
+                format!(
+                    "{}: {all_positions} positions leave none behind the padding's, {id}",
+                    json.at(positions_key)
+                )
+            })?,
+    };
     let config = Config {
-        model_type: "bert".into(),
-        hidden_size: size("hidden_size")?,
-        num_hidden_layers: size("num_hidden_layers")?,
-        num_attention_heads: size("num_attention_heads")?,
-        intermediate_size: size("intermediate_size")?,
-        hidden_act: activation(hidden_act).with_context(|| json.at("hidden_act"))?,
+        model_type,
+        hidden_size,
+        num_hidden_layers: size(keys.num_hidden_layers)?,
+        num_attention_heads: size(keys.num_attention_heads)?,
+        intermediate_size: size(keys.intermediate_size)?,
+        hidden_act,
         // The file keeps f32, the precision that PyTorch computes in.
         layer_norm_eps: layer_norm_eps as f32,
-        max_position_embeddings: size("max_position_embeddings")?,
-        type_vocab_size: size("type_vocab_size")?,
+        max_position_embeddings,
+        type_vocab_size: keys.type_vocab_size.map_or(Ok(1), size)?,
         vocab_size: size("vocab_size")?,
+        embedding_size: embedding_size(json, family, hidden_size)?,
+        pad_token_id,
+        num_hidden_groups: keys.num_hidden_groups.map(size).transpose()?,
+        relative_attention_bias: family.relative_attention_bias,
     };
+    let groups = config.stored_layers();
+    ensure!(
+        config.num_hidden_layers.is_multiple_of(groups),
+        "{}: {groups} groups do not divide {} layers",
+        json.at("num_hidden_groups"),
+        config.num_hidden_layers
+    );
     ensure!(
         config
             .hidden_size
             .is_multiple_of(config.num_attention_heads),
         "{}: {} heads do not divide hidden_size {}",
-        json.at("num_attention_heads"),
+        json.at(keys.num_attention_heads),
         config.num_attention_heads,
         config.hidden_size
     );
     let mut notices = Vec::new();
-    let architecture = architecture(
-        json,
-        architecture_name.as_deref(),
-        config.hidden_act,
-        &mut notices,
-    )?;
+    let task = match architecture_name.as_deref() {
+        None => None,
+        Some(name) => Some(
+            family
+                .task(name)
+                .with_context(|| unknown_class(json, family, name))?,
+        ),
+    };
+    let architecture = architecture(json, family, task, config.hidden_act, &mut notices)?;
     Ok(ModelConfig {
         config,
+        family,
         positions: positions(json)?,
+        unused_positions,
+        relative_attention_buckets: relative_attention_buckets(json, family)?,
         architecture,
         architecture_name,
         notices,
     })
+}
+
+impl ModelConfig {
+    /// Rows of the position table in the checkpoint.
+    pub fn stored_positions(&self) -> usize {
+        self.unused_positions + self.config.position_rows()
+    }
+}
+
+/// Width of the embeddings, where a linear layer follows them.
+fn embedding_size(json: &Object, family: &Family, hidden_size: usize) -> Result<Option<usize>> {
+    if family.projection == Projection::Never {
+        return Ok(None);
+    }
+    let key = "embedding_size";
+    let size = json.count(key)?.unwrap_or(DEFAULT_EMBEDDING_SIZE);
+    ensure!(size > 0, "{}: expected at least 1, found 0", json.at(key));
+    let is_there = family.projection == Projection::Always || size != hidden_size;
+    Ok(is_there.then_some(size))
+}
+
+fn relative_attention_buckets(json: &Object, family: &Family) -> Result<Option<usize>> {
+    if !family.relative_attention_bias {
+        return Ok(None);
+    }
+    let key = "relative_attention_num_buckets";
+    let buckets = json.count(key)?.unwrap_or(DEFAULT_RELATIVE_BUCKETS);
+    // transformers' MPNet sorts distances into 32 buckets whatever the number says.
+    ensure!(
+        buckets == DEFAULT_RELATIVE_BUCKETS,
+        "{}: {buckets} is not supported; supported is {DEFAULT_RELATIVE_BUCKETS}",
+        json.at(key)
+    );
+    Ok(Some(buckets))
 }
 
 /// Activation functions by transformers' names. Names of one formula with different rounding share a value; formulas
@@ -163,19 +252,29 @@ fn architecture_name(json: &Object) -> Result<Option<String>> {
     }
 }
 
-fn refuse_other_families(json: &Object, architecture: Option<&str>) -> Result<()> {
+/// The family and its `model_type`.
+fn family(json: &Object, architecture: Option<&str>) -> Result<(&'static Family, String)> {
     match json.string("model_type")? {
-        Some("bert") => Ok(()),
-        Some(other) => bail!(
-            "{}: '{other}' is not supported; supported is 'bert'",
-            json.at("model_type")
-        ),
+        Some(name) => Family::of_type(name)
+            .map(|family| (family, name.to_owned()))
+            .with_context(|| {
+                format!(
+                    "{}: '{name}' is not supported; supported are {}",
+                    json.at("model_type"),
+                    Family::types()
+                )
+            }),
         // Files older than the field; the architecture's name says the same.
-        None if architecture.is_some_and(|name| name.starts_with("Bert")) => Ok(()),
-        None => bail!(
-            "{}: is missing, and 'architectures' does not say that this is BERT",
-            json.at("model_type")
-        ),
+        None => architecture
+            .and_then(Family::of_class)
+            .map(|(family, name)| (family, name.to_owned()))
+            .with_context(|| {
+                format!(
+                    "{}: is missing, and 'architectures' does not say which of {} this is",
+                    json.at("model_type"),
+                    Family::types()
+                )
+            }),
     }
 }
 
@@ -194,6 +293,12 @@ fn refuse_unsupported(json: &Object) -> Result<()> {
             json.at("pruned_heads")
         );
     }
+    let inner = json.count("inner_group_num")?.unwrap_or(1);
+    ensure!(
+        inner == 1,
+        "{}: {inner} layers in a group are not supported; supported is 1",
+        json.at("inner_group_num")
+    );
     ensure!(
         json.get("quantization_config").is_none(),
         "{}: the weights are quantized already; convert the original checkpoint",
@@ -204,42 +309,48 @@ fn refuse_unsupported(json: &Object) -> Result<()> {
 
 fn architecture(
     json: &Object,
-    name: Option<&str>,
+    family: &Family,
+    task: Option<&str>,
     hidden_act: Activation,
     notices: &mut Vec<String>,
 ) -> Result<Architecture> {
-    let pooler = Some(Activation::Tanh);
     let language_model = |next_sentence| -> Result<HeadConfig> {
         Ok(HeadConfig::MaskedLanguageModel {
             // Known when the tokenizer's files are read.
             mask_id: 0,
-            activation: hidden_act,
+            activation: family.transform.unwrap_or(hidden_act),
             tied: json.boolean("tie_word_embeddings")? != Some(false),
             next_sentence,
         })
     };
-    Ok(Architecture::Head(match name {
-        None | Some("BertModel") => return Ok(Architecture::Encoder),
-        Some("BertForSequenceClassification") => HeadConfig::SequenceClassification {
+    Ok(Architecture::Head(match (task, family.pre_training) {
+        (None | Some("Model"), _) => return Ok(Architecture::Encoder),
+        (Some("ForSequenceClassification"), _) => HeadConfig::SequenceClassification {
             labels: labels(json)?,
             problem_type: problem_type(json)?,
-            pooler,
+            pooler: Some(family.pooler),
             cross_encoder: cross_encoder(json, notices)?,
         },
-        Some("BertForTokenClassification") => HeadConfig::TokenClassification {
+        (Some("ForTokenClassification"), _) => HeadConfig::TokenClassification {
             labels: labels(json)?,
         },
-        Some("BertForQuestionAnswering") => HeadConfig::QuestionAnswering {},
-        Some("BertForMaskedLM") => language_model(false)?,
-        Some("BertForPreTraining") => language_model(true)?,
-        Some("BertForNextSentencePrediction") => HeadConfig::NextSentencePrediction {},
-        Some("BertForMultipleChoice") => HeadConfig::MultipleChoice { pooler },
-        Some(other) => bail!(
-            "{}: '{other}' is not supported; supported are BertModel and BERT's heads for sequence classification, token \
-             classification, question answering, masked language modelling, next-sentence prediction, pre-training and \
-             multiple choice",
-            json.at("architectures")
-        ),
+        (Some("ForQuestionAnswering"), _) => HeadConfig::QuestionAnswering {},
+        (Some("ForMaskedLM"), _) | (Some("ForPreTraining"), PreTraining::MaskedWords) => {
+            language_model(false)?
+        }
+        (Some("ForPreTraining"), PreTraining::NextSentence) => language_model(true)?,
+        (Some("ForPreTraining"), PreTraining::ReplacedTokens) => return Ok(Architecture::Encoder),
+        (Some("ForNextSentencePrediction"), PreTraining::NextSentence) => {
+            HeadConfig::NextSentencePrediction {}
+        }
+        (Some("ForMultipleChoice"), _) if family.choice.is_some() => HeadConfig::MultipleChoice {
+            pooler: family.choice.map(|choice| choice.activation),
+        },
+        (Some(_), _) => {
+            let name = json.array("architectures")?.and_then(|names| names.first());
+            let name = name.and_then(Value::as_str).unwrap_or_default();
+            bail!(unknown_class(json, family, name))
+        }
     }))
 }
 
@@ -261,6 +372,25 @@ fn cross_encoder(json: &Object, notices: &mut Vec<String>) -> Result<Option<Acti
             None
         }
     })
+}
+
+fn unknown_class(json: &Object, family: &Family, name: &str) -> String {
+    let class = family.classes[0];
+    let mut more = String::new();
+    if family.choice.is_some() {
+        more.push_str(", multiple choice");
+    }
+    match family.pre_training {
+        PreTraining::NextSentence => more.push_str(", next-sentence prediction, pre-training"),
+        PreTraining::MaskedWords => more.push_str(", pre-training (its masked words)"),
+        PreTraining::ReplacedTokens => more.push_str(", pre-training (its encoder alone)"),
+        PreTraining::None => {}
+    }
+    format!(
+        "{}: '{name}' is not supported; supported are {class}Model and its heads for sequence classification, token \
+         classification, question answering, masked language modelling{more}",
+        json.at("architectures")
+    )
 }
 
 /// Where a cross-encoder says which function follows its logits: today's place and the one before.

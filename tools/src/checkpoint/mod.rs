@@ -1,10 +1,11 @@
-//! Reading a Hugging Face BERT checkpoint, whatever form it has: weights, shape, tokenizer, sentence vectors, head.
+//! Reading a Hugging Face checkpoint of BERT or a relative, whatever form it has: weights, shape, tokenizer, sentence vectors, head.
 //!
 //! What would change a result and is not known is refused by name, never guessed.
 
-mod bert;
 mod card;
 mod config;
+mod encoder;
+mod families;
 mod json;
 mod positions;
 pub(crate) mod sentence;
@@ -34,6 +35,8 @@ pub struct Checkpoint {
     pub tokenizer: TokenizerConfig,
     /// The tokenizer's vocabulary, by id; ids may have gaps. Added tokens outside it are in `tokenizer.added_tokens`.
     pub vocabulary: Vec<(String, u32)>,
+    /// `tokenizer.json` as it is obeyed, for a tokenizer that bertlet runs by it.
+    pub tokenizer_json: Option<Vec<u8>>,
     /// How a sentence vector is made.
     pub embedding: EmbeddingConfig,
     /// The task head, if the checkpoint has one that is supported.
@@ -45,7 +48,7 @@ pub struct Checkpoint {
     /// What the user should know: parts that are left out, settings that contradict each other.
     pub notices: Vec<String>,
     model: ModelConfig,
-    tensors: bert::Tensors,
+    tensors: encoder::Tensors,
     dense: Vec<TensorStore>,
     reference: tokenizers::Tokenizer,
 }
@@ -66,11 +69,24 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
             path.display()
         )
     })?;
-    let model = config::parse(&json)?;
-    let tokenizer = Tokenizer::read(encoder, sentence.lowercase)?;
+    let mut model = config::parse(&json)?;
+    let mut tokenizer = Tokenizer::read(encoder, sentence.lowercase, model.family)?;
+    if model.config.type_vocab_size == 1 {
+        tokenizer.drop_segments();
+    }
     let store = TensorStore::open(encoder)?;
+    // Sentence encoders are often saved so: the name of what they were made from, and the encoder's weights.
+    if let Some(HeadConfig::MaskedLanguageModel { .. }) = model.architecture.head()
+        && !encoder::has_language_model(&store, model.family)
+    {
+        model.architecture = config::Architecture::Encoder;
+        model.notices.push(format!(
+            "config.json names {}, but the weights hold nothing of its head: converted as an encoder",
+            model.architecture_name.as_deref().unwrap_or_default()
+        ));
+    }
     let tensors =
-        bert::Tensors::new(store, &model).with_context(|| format!("{}", encoder.display()))?;
+        encoder::Tensors::new(store, &model).with_context(|| format!("{}", encoder.display()))?;
     check_ids(&tokenizer, &model.config)?;
     check_widths(&sentence, &model.config)?;
     let mut notices = [&model.notices[..], &tokenizer.notices, &tensors.notices].concat();
@@ -82,6 +98,7 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint {
         config: model.config.clone(),
         reference: tokenizer.reference()?,
+        tokenizer_json: tokenizer.json,
         tokenizer: tokenizer.config,
         vocabulary: tokenizer.vocabulary,
         embedding: sentence.embedding,
@@ -123,7 +140,7 @@ impl Checkpoint {
         &self,
         encode: impl FnMut(&str, Option<&str>) -> Result<Encoded>,
     ) -> Result<()> {
-        tokenizer::compare(&self.reference, encode)
+        tokenizer::compare(&self.reference, self.config.type_vocab_size, encode)
     }
 }
 
@@ -136,7 +153,11 @@ fn check_ids(tokenizer: &Tokenizer, config: &Config) -> Result<()> {
             config.vocab_size
         );
     }
-    let templates = tokenizer.config.single.iter().chain(&tokenizer.config.pair);
+    let templates = tokenizer
+        .config
+        .single()
+        .iter()
+        .chain(tokenizer.config.pair());
     for piece in templates {
         let (TemplatePiece::Special { type_id, .. }
         | TemplatePiece::First { type_id }
@@ -195,7 +216,7 @@ fn max_length(
             .filter(|piece| matches!(piece, TemplatePiece::Special { .. }))
             .count()
     };
-    let needed = special(&tokenizer.config.pair).max(special(&tokenizer.config.single));
+    let needed = special(tokenizer.config.pair()).max(special(tokenizer.config.single()));
     ensure!(
         length > needed,
         "sequences of at most {length} tokens leave no room for text beside {needed} special tokens"

@@ -5,6 +5,7 @@
 
 mod packing;
 mod rounding;
+mod shared;
 mod smoothing;
 
 use crate::reference::matrix::{View, multiply};
@@ -32,7 +33,7 @@ const KINDS: usize = 4;
 /// The encoder's tensors in int8. LayerNorms, positions and heads stay as they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedEncoder {
-    /// `[vocab_size, hidden_size]`.
+    /// `[vocab_size, embedding_width]`.
     pub word_embeddings: QuantizedRows,
     /// First to last.
     pub layers: Vec<QuantizedLayer>,
@@ -74,6 +75,9 @@ pub fn quantize_encoder(
     mut progress: impl FnMut(usize, usize),
 ) -> Result<QuantizedEncoder> {
     ensure!(calibration.tokens() > 0, "no calibration text");
+    if weights.config.stored_layers() < weights.config.num_hidden_layers {
+        return shared::quantize_encoder(weights, calibration, progress);
+    }
     let total = weights.layers.len() * KINDS;
     progress(0, 2 * total);
     let mut means = OutputMeans {
@@ -90,7 +94,12 @@ pub fn quantize_encoder(
         progress: |done| progress(total + done, 2 * total),
     };
     forward(weights, calibration, &mut quantizer)?;
-    let mut done = quantizer.done.into_iter();
+    Ok(encoder_of(weights, quantizer.done))
+}
+
+/// The encoder of the products `done`, in the order of computation.
+fn encoder_of(weights: &Weights, done: Vec<PackedLinear>) -> QuantizedEncoder {
+    let mut done = done.into_iter();
     let mut layers = Vec::with_capacity(weights.layers.len());
     while let (Some(query_key_value), Some(attention_output), Some(intermediate), Some(output)) =
         (done.next(), done.next(), done.next(), done.next())
@@ -102,11 +111,11 @@ pub fn quantize_encoder(
             output,
         });
     }
-    let word_embeddings = quantize_rows(&weights.word_embeddings, weights.config.hidden_size);
-    Ok(QuantizedEncoder {
+    let word_embeddings = quantize_rows(&weights.word_embeddings, weights.config.embedding_width());
+    QuantizedEncoder {
         word_embeddings,
         layers,
-    })
+    }
 }
 
 /// Rounds each row of `width` values to 255 even steps around zero.

@@ -40,6 +40,10 @@ fn tiny_model() -> Weights {
         max_position_embeddings: 24,
         type_vocab_size: 2,
         vocab_size: 50,
+        embedding_size: None,
+        pad_token_id: None,
+        num_hidden_groups: None,
+        relative_attention_bias: false,
     };
     let norm = || LayerNorm {
         weight: vec![1.0; 36],
@@ -57,6 +61,8 @@ fn tiny_model() -> Weights {
         word_embeddings: noise(1, 50 * 36),
         position_table: noise(2, 2 * 24 * 36),
         embeddings_layer_norm: norm(),
+        embeddings_projection: None,
+        relative_attention_bias: None,
         layers: vec![layer(100), layer(200)],
         pooler: None,
         classifier: None,

@@ -125,7 +125,8 @@ pub struct Exact<'a>(pub &'a Weights);
 
 impl Linears for Exact<'_> {
     fn apply(&mut self, layer: usize, kind: LinearKind, input: &[f32]) -> Result<Vec<f32>> {
-        Ok(linear(input, self.0.layers[layer].linear(kind)))
+        let stored = self.0.config.stored_layer(layer);
+        Ok(linear(input, self.0.layers[stored].linear(kind)))
     }
 }
 
@@ -156,14 +157,18 @@ pub fn forward(weights: &Weights, batch: &Batch, linears: &mut impl Linears) -> 
         |values: &mut [f32], affine: &LayerNorm| layer_norm(values, affine, config.layer_norm_eps);
     let mut state = embed(weights, batch);
     norm(&mut state, &weights.embeddings_layer_norm);
+    if let Some(projection) = &weights.embeddings_projection {
+        state = linear(&state, projection);
+    }
     linears.hidden_state(0, &state);
-    for (index, layer) in weights.layers.iter().enumerate() {
+    for index in 0..config.num_hidden_layers {
+        let layer = &weights.layers[config.stored_layer(index)];
         let query_key_value = linears.apply(index, LinearKind::QueryKeyValue, &state)?;
         let heads = attention(
             &query_key_value,
             &batch.lengths,
-            config.num_attention_heads,
-            config.hidden_size,
+            (config.num_attention_heads, config.hidden_size),
+            weights.relative_attention_bias.as_deref(),
         );
         let mut attended = linears.apply(index, LinearKind::AttentionOutput, &heads)?;
         add(&mut attended, &state);
@@ -179,16 +184,23 @@ pub fn forward(weights: &Weights, batch: &Batch, linears: &mut impl Linears) -> 
     Ok(state)
 }
 
-/// Word vector plus position and segment vector of each token, `[tokens, hidden_size]`, before the LayerNorm.
+/// Word vector plus position and segment vector of each token, `[tokens, embedding_width]`, before the LayerNorm.
 fn embed(weights: &Weights, batch: &Batch) -> Vec<f32> {
-    let hidden = weights.config.hidden_size;
-    let mut state = Vec::with_capacity(batch.tokens() * hidden);
-    let positions = batch.lengths.iter().flat_map(|&length| 0..length);
-    for ((&id, &type_id), position) in batch.ids.iter().zip(&batch.type_ids).zip(positions) {
-        let word = &weights.word_embeddings[id as usize * hidden..][..hidden];
-        let row = type_id as usize * weights.config.max_position_embeddings + position;
-        let place = &weights.position_table[row * hidden..][..hidden];
-        state.extend(word.iter().zip(place).map(|(word, place)| word + place));
+    let config = &weights.config;
+    let width = config.embedding_width();
+    let mut state = Vec::with_capacity(batch.tokens() * width);
+    let mut start = 0;
+    for &length in &batch.lengths {
+        let ids = &batch.ids[start..start + length];
+        let type_ids = &batch.type_ids[start..start + length];
+        let positions = config.position_rows_of(ids);
+        for ((&id, &type_id), position) in ids.iter().zip(type_ids).zip(positions) {
+            let word = &weights.word_embeddings[id as usize * width..][..width];
+            let row = type_id as usize * config.position_rows() + position;
+            let place = &weights.position_table[row * width..][..width];
+            state.extend(word.iter().zip(place).map(|(word, place)| word + place));
+        }
+        start += length;
     }
     state
 }

@@ -63,12 +63,13 @@ pub fn layer_norm(values: &mut [f32], affine: &LayerNorm, epsilon: f32) {
     });
 }
 
-/// Softmax attention of each sequence: `[tokens, 3·hidden]` to `[tokens, hidden]`.
+/// Softmax attention of each sequence: `[tokens, 3·hidden]` to `[tokens, hidden]`. `bias`, `[heads, distances]` with
+/// distance 0 in the middle, is added to the scores by the key's place less the query's.
 pub fn attention(
     query_key_value: &[f32],
     lengths: &[usize],
-    heads: usize,
-    hidden: usize,
+    (heads, hidden): (usize, usize),
+    bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let width = hidden / heads;
     let scale = 1.0 / (width as f32).sqrt();
@@ -99,6 +100,13 @@ pub fn attention(
                     &mut scores,
                     tokens,
                 );
+                if let Some(bias) = bias {
+                    let distances = bias.len() / heads;
+                    let bias = &bias[head * distances..][..distances];
+                    for (query, row) in scores.chunks_exact_mut(tokens).enumerate() {
+                        add(row, &bias[distances / 2 - query..][..tokens]);
+                    }
+                }
                 scores.chunks_exact_mut(tokens).for_each(softmax);
                 multiply(
                     1.0,
@@ -236,7 +244,7 @@ mod tests {
             .into_iter()
             .flat_map(token)
             .collect();
-        let output = attention(&input, &[2, 1], 1, 2);
+        let output = attention(&input, &[2, 1], (1, 2), None);
         for (found, expected) in output.iter().zip([2.0, 4.0, 2.0, 4.0, 10.0, 20.0]) {
             assert!((found - expected).abs() < 1e-5, "{output:?}");
         }

@@ -4,7 +4,9 @@ use crate::common::{
     TempDir, Type, VOCABULARY, assert_refusal, checkpoint as tiny, config, safetensors, tensors,
     tokenizer_json, with_classifier,
 };
-use bertlet::format::header::{Activation, HeadConfig, Pooling, ProblemType, TemplatePiece};
+use bertlet::format::header::{
+    Activation, HeadConfig, Pooling, ProblemType, TemplatePiece, TokenizerConfig,
+};
 use bertlet_tools::checkpoint::{self, Checkpoint};
 use serde_json::{Value, json};
 
@@ -85,8 +87,8 @@ fn config_refusals() {
         ),
         (
             "model_type",
-            json!("roberta"),
-            &["'model_type'", "'roberta' is not supported"],
+            json!("xlnet"),
+            &["'model_type'", "'xlnet' is not supported", "'roberta'"],
         ),
         (
             "is_decoder",
@@ -199,14 +201,19 @@ fn classification_heads() {
     let Some(HeadConfig::SequenceClassification {
         labels,
         problem_type,
+        pooler,
         ..
     }) = open(&classifier(&[], 2)).head
     else {
         panic!("no sequence classification head");
     };
     assert_eq!(
-        (labels, problem_type),
-        (vec!["LABEL_0".to_owned(), "LABEL_1".to_owned()], None)
+        (labels, problem_type, pooler),
+        (
+            vec!["LABEL_0".to_owned(), "LABEL_1".to_owned()],
+            None,
+            Some(Activation::Tanh)
+        )
     );
     assert_refusal(
         &classifier(&[("id2label", json!({"0": "a", "2": "c"}))], 2),
@@ -252,7 +259,9 @@ fn with_tokenizer(pointer: &str, value: Value) -> TempDir {
 }
 
 fn flags(checkpoint: &Checkpoint) -> [bool; 4] {
-    let t = &checkpoint.tokenizer;
+    let TokenizerConfig::WordPiece(t) = &checkpoint.tokenizer else {
+        panic!("{:?}", checkpoint.tokenizer);
+    };
     [
         t.clean_text,
         t.handle_chinese_chars,
@@ -267,7 +276,7 @@ fn tokenizer_json_variants() {
     assert_eq!(flags(&read), [true; 4]);
     assert_eq!(read.vocabulary.len(), 12);
     assert_eq!(read.vocabulary[5], ("hello".into(), 5));
-    assert_eq!(read.tokenizer.added_tokens.len(), 5);
+    assert_eq!(read.tokenizer.added_tokens().len(), 5);
     use TemplatePiece::{First, Second, Special};
     let pair = vec![
         Special { id: 2, type_id: 0 },
@@ -277,20 +286,20 @@ fn tokenizer_json_variants() {
         Special { id: 3, type_id: 1 },
     ];
     assert_eq!(
-        (&read.tokenizer.single[..], &read.tokenizer.pair),
-        (&pair[..3], &pair)
+        (read.tokenizer.single(), read.tokenizer.pair()),
+        (&pair[..3], &pair[..])
     );
     let bert = json!({"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]});
     assert_eq!(
         open(&with_tokenizer("/post_processor", bert))
             .tokenizer
-            .pair,
+            .pair(),
         pair
     );
     assert_eq!(
         open(&with_tokenizer("/post_processor", Value::Null))
             .tokenizer
-            .single,
+            .single(),
         [First { type_id: 0 }]
     );
     assert_eq!(
@@ -332,8 +341,8 @@ fn tokenizer_json_refusals() {
         ),
         (
             "/post_processor",
-            json!({"type": "RobertaProcessing"}),
-            &["'RobertaProcessing' is not supported"],
+            json!({"type": "ByteLevel"}),
+            &["'ByteLevel' is not supported behind WordPiece"],
         ),
         (
             "/post_processor/single",
@@ -342,8 +351,8 @@ fn tokenizer_json_refusals() {
         ),
         (
             "/model/type",
-            json!("Unigram"),
-            &["'Unigram' is not supported"],
+            json!("WordLevel"),
+            &["'WordLevel' is not supported"],
         ),
         (
             "/model/unk_token",
@@ -427,8 +436,8 @@ fn vocab_txt() {
     directory.write_json("added_tokens.json", &json!({"new word": 11}));
     let read = open(&directory);
     assert_eq!(flags(&read), [true, false, true, false]);
-    assert!(read.tokenizer.added_tokens[2].lstrip);
-    let added = &read.tokenizer.added_tokens[5];
+    assert!(read.tokenizer.added_tokens()[2].lstrip);
+    let added = &read.tokenizer.added_tokens()[5];
     assert_eq!(
         (
             added.id,

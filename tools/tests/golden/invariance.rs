@@ -1,7 +1,8 @@
 //! Same model, same text, same bytes: an int8 model's results do not depend on the kernel, the number of threads, or
 //! what else is in the batch and in which order.
 
-use crate::support::{Checkpoint, Golden, Input, MODELS};
+use crate::support::{Checkpoint, FAMILIES, Golden, Input, MODELS};
+use bertlet::format::header::HeadConfig;
 use bertlet::kernels::Kernel;
 use bertlet::{
     Batch, Classifier, ClassifierOptions, Embedder, EmbedderOptions, EmbeddingOptions, Encoder,
@@ -38,7 +39,7 @@ fn results(model: &Model, inputs: &[&Input]) -> Vec<Vec<u32>> {
         .embed(&batch, &EmbeddingOptions::default(), &mut vectors)
         .unwrap();
     let mut parts = vec![vectors];
-    if model.header().head.is_some() {
+    if scores_texts(model) {
         let mut logits = Vec::new();
         encoder.classify(&batch, &mut logits).unwrap();
         parts.push(logits);
@@ -50,6 +51,12 @@ fn results(model: &Model, inputs: &[&Input]) -> Vec<Vec<u32>> {
         }
     }
     results
+}
+
+/// Whether the model's head scores a text as a whole.
+fn scores_texts(model: &Model) -> bool {
+    let head = &model.header().head;
+    matches!(head, Some(HeadConfig::SequenceClassification { .. }))
 }
 
 fn append_bits(result: &mut Vec<u32>, values: &[f32]) {
@@ -65,7 +72,7 @@ fn alone(model: &Model, inputs: &[Input]) -> Vec<Vec<u32>> {
 
 #[test]
 fn kernels_agree_to_the_bit() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(FAMILIES) {
         let (model, inputs) = model(name, "kernels");
         let inputs: Vec<&Input> = inputs.iter().collect();
         let oracle = Kernel::by_name("generic").unwrap();
@@ -79,7 +86,7 @@ fn kernels_agree_to_the_bit() {
 
 #[test]
 fn the_batch_does_not_matter() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(FAMILIES) {
         let (model, inputs) = model(name, "batches");
         for kernel in Kernel::available() {
             let model = model.with_kernel(kernel);
@@ -108,7 +115,7 @@ fn the_batch_does_not_matter() {
 
 #[test]
 fn threads_and_batch_sizes_do_not_matter() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(FAMILIES) {
         let (model, inputs) = model(name, "threads");
         // Enough texts for several batches on each thread.
         let texts: Vec<Text<'_>> = (0..97)
@@ -123,7 +130,7 @@ fn threads_and_batch_sizes_do_not_matter() {
             let embedder = Embedder::with_options(&model, options).unwrap();
             let mut bits = Vec::new();
             append_bits(&mut bits, embedder.embed(&texts).unwrap().values());
-            if model.header().head.is_some() {
+            if scores_texts(&model) {
                 let options = ClassifierOptions {
                     threads: Some(threads),
                     batch_tokens,

@@ -1,8 +1,10 @@
 //! Converter and runtime together, on the tiny checkpoints that `tests/golden/README.md` describes.
 
+mod families;
 mod heads;
 mod invariance;
 mod recipe;
 mod reference;
 mod report;
 mod support;
+mod weights;

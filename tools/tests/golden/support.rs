@@ -1,5 +1,6 @@
 //! Golden checkpoints on their way through the converter.
 
+use crate::weights;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -14,6 +15,18 @@ pub const MODELS: [&str; 5] = [
     "wide-head",
     "plain-cased",
     "sentence",
+];
+
+/// Checkpoints of BERT's relatives, which have their own reference too.
+pub const FAMILIES: [&str; 8] = [
+    "families/roberta",
+    "families/distilbert",
+    "families/xlm-roberta",
+    "families/camembert",
+    "families/electra",
+    "families/electra-generator",
+    "families/albert",
+    "families/mpnet",
 ];
 
 /// Both precisions, by the names of the converter's option.
@@ -43,9 +56,29 @@ impl Checkpoint {
     /// Copies golden folder `name` over what is there; the references stay behind.
     pub fn lay_over(self, name: &str) -> Checkpoint {
         copy_tree(&golden_folder().join(name), &self.folder);
-        if self.folder.join("weights.json").exists() {
-            crate::recipe::write_weights(&self.folder);
+        let recipes = self.folder.join("weights.json");
+        let recipe: Option<serde_json::Value> = recipes
+            .exists()
+            .then(|| serde_json::from_slice(&fs::read(&recipes).unwrap()).unwrap());
+        // A list for the families, one object for the heads.
+        match recipe {
+            None => self,
+            Some(serde_json::Value::Array(_)) => {
+                let tensors = weights::made(&recipes);
+                fs::remove_file(recipes).unwrap();
+                self.with_weights(&tensors)
+            }
+            Some(_) => {
+                crate::recipe::write_weights(&self.folder);
+                self
+            }
         }
+    }
+
+    /// Writes the weights anew.
+    pub fn with_weights(self, tensors: &[weights::Tensor]) -> Checkpoint {
+        let file = weights::safetensors(tensors);
+        fs::write(self.folder.join("model.safetensors"), file).unwrap();
         self
     }
 
@@ -115,6 +148,8 @@ pub struct Golden {
 pub struct Meta {
     /// Longest sequence in tokens.
     pub max_length: usize,
+    /// How far PyTorch's f32 is from the reference, by tensor.
+    pub float32_error: HashMap<String, f32>,
     /// Texts and pairs in order.
     pub inputs: Vec<Input>,
     /// Sentence vectors of all texts, each by one way of making them.
@@ -133,6 +168,9 @@ pub struct Input {
     pub token_type_ids: Vec<u8>,
     /// `[start, end)` of each token in characters of its text; `(0, 0)` for special tokens.
     pub offsets: Vec<(usize, usize)>,
+    /// Which text each token comes from; `None` for special tokens. Given for [`FAMILIES`].
+    #[serde(default)]
+    pub sequences: Vec<Option<usize>>,
 }
 
 /// Which tensor holds which sentence vectors.

@@ -1,19 +1,63 @@
-//! `tokenizer.json`: a BERT normalizer and pre-tokenizer, WordPiece, and a template. Anything else is refused by name.
+//! `tokenizer.json`: a BERT normalizer and pre-tokenizer, WordPiece, and a template; or byte-pair encoding or Unigram, whose
+//! steps the `tokenizers` crate obeys, and a template. Anything else is refused by name.
 
 use crate::checkpoint::json::{Object, kind};
 use anyhow::{Context, Result, bail, ensure};
-use bertlet::format::header::{AddedToken, TemplatePiece, TokenizerConfig, TokenizerKind};
+use bertlet::format::header::{
+    AddedToken, TemplatePiece, TokenizerConfig, TokenizerJsonConfig, WordPieceConfig,
+};
 use serde_json::Value;
 use std::collections::HashMap;
 
 /// Reads the parts that decide ids and offsets. `decoder`, `truncation` and `padding` do not.
 pub(super) fn parse(file: &Object) -> Result<(TokenizerConfig, Vec<(String, u32)>)> {
     let model = file.required("model", file.object("model")?)?;
-    let vocabulary = vocabulary(&model)?;
+    // Files of early versions do not name the model; WordPiece is the one that has this field.
+    let unnamed = model.get("type").is_none() && model.get("max_input_chars_per_word").is_some();
+    let kind = match unnamed {
+        true => "WordPiece",
+        false => part_type(&model)?,
+    };
+    let vocabulary = match kind {
+        "WordPiece" | "BPE" => vocabulary(&model)?,
+        "Unigram" => pieces_of_unigram(&model)?,
+        other => bail!(
+            "{}: '{other}' is not supported; supported are WordPiece, BPE and Unigram",
+            model.at("type")
+        ),
+    };
     let ids: HashMap<&str, u32> = vocabulary
         .iter()
         .map(|(token, id)| (token.as_str(), *id))
         .collect();
+    let added_tokens = added_tokens(file, &ids)?;
+    let (single, pair) = template(file)?;
+    let config = match kind {
+        "WordPiece" => {
+            TokenizerConfig::WordPiece(wordpiece(file, &model, &ids, added_tokens, (single, pair))?)
+        }
+        kind => {
+            let config = TokenizerJsonConfig {
+                added_tokens,
+                single,
+                pair,
+            };
+            match kind {
+                "BPE" => TokenizerConfig::Bpe(config),
+                _ => TokenizerConfig::Unigram(config),
+            }
+        }
+    };
+    Ok((config, vocabulary))
+}
+
+fn wordpiece(
+    file: &Object,
+    model: &Object,
+    ids: &HashMap<&str, u32>,
+    added_tokens: Vec<AddedToken>,
+    (single, pair): (Template, Template),
+) -> Result<WordPieceConfig> {
     let unk_token = model
         .required("unk_token", model.string("unk_token")?)?
         .to_owned();
@@ -22,15 +66,13 @@ pub(super) fn parse(file: &Object) -> Result<(TokenizerConfig, Vec<(String, u32)
         "{}: '{unk_token}' is not in the vocabulary",
         model.at("unk_token")
     );
-    let added_tokens = added_tokens(file, &ids)?;
     check_pre_tokenizer(file.object("pre_tokenizer")?.as_ref(), file)?;
+    let trim_offsets = trim_offsets(file, ids, &added_tokens)?;
     let mut normalizer = Normalizer::default();
     if let Some(step) = file.object("normalizer")? {
         normalizer.add(&step)?;
     }
-    let (single, pair) = template(file)?;
-    let config = TokenizerConfig {
-        kind: TokenizerKind::WordPiece,
+    Ok(WordPieceConfig {
         clean_text: normalizer.clean_text,
         handle_chinese_chars: normalizer.handle_chinese_chars,
         strip_accents: normalizer.strip_accents,
@@ -46,11 +88,65 @@ pub(super) fn parse(file: &Object) -> Result<(TokenizerConfig, Vec<(String, u32)
             "max_input_chars_per_word",
             model.count("max_input_chars_per_word")?,
         )?,
+        trim_offsets,
         added_tokens,
         single,
         pair,
+    })
+}
+
+/// RoBERTa's template trims white space at the ends of a token from its offsets: of what an added token swallows, since no
+/// word has any. A vocabulary where that is not so is refused, and so is the exception for a blank that was put before the
+/// text, which WordPiece never does.
+fn trim_offsets(file: &Object, ids: &HashMap<&str, u32>, added: &[AddedToken]) -> Result<bool> {
+    let Some(part) = file.object("post_processor")? else {
+        return Ok(false);
     };
-    Ok((config, vocabulary))
+    let kind = part_type(&part)?;
+    ensure!(
+        !matches!(kind, "ByteLevel" | "Sequence"),
+        "{}: '{kind}' is not supported behind WordPiece; supported are TemplateProcessing, BertProcessing and \
+         RobertaProcessing",
+        part.place()
+    );
+    if kind != "RobertaProcessing" || part.boolean("trim_offsets")? == Some(false) {
+        return Ok(false);
+    }
+    let is_blank = |c: char| c.is_whitespace() || c == 'Ġ';
+    let mut tokens = ids
+        .keys()
+        .copied()
+        .chain(added.iter().map(|token| &token.content[..]));
+    if let Some(token) = tokens.find(|token| token.trim_matches(is_blank) != *token) {
+        bail!(
+            "{}: would trim the offsets of the token '{token}', which is not supported",
+            part.at("trim_offsets")
+        );
+    }
+    let swallows = |token: &&AddedToken| token.lstrip || token.rstrip;
+    if let Some(token) = added.iter().find(swallows) {
+        ensure!(
+            part.boolean("add_prefix_space")? != Some(true) && !token.normalized,
+            "{}: the offsets of '{}' cannot be trimmed with add_prefix_space, or in normalized text",
+            part.at("trim_offsets"),
+            token.content
+        );
+    }
+    Ok(true)
+}
+
+/// Unigram's vocabulary: pieces with their scores; the place is the id.
+fn pieces_of_unigram(model: &Object) -> Result<Vec<(String, u32)>> {
+    let pieces = model.required("vocab", model.array("vocab")?)?;
+    let piece = |(id, entry): (usize, &Value)| match entry.as_array().map(Vec::as_slice) {
+        Some([Value::String(piece), Value::Number(_)]) => Ok((piece.clone(), u32::try_from(id)?)),
+        _ => bail!(
+            "{}: expected a piece and its score, found {}",
+            model.at("vocab"),
+            kind(entry)
+        ),
+    };
+    pieces.iter().enumerate().map(piece).collect()
 }
 
 /// The type of a part; a name to refuse where it is not known.
@@ -59,16 +155,6 @@ fn part_type(part: &Object) -> Result<&str> {
 }
 
 fn vocabulary(model: &Object) -> Result<Vec<(String, u32)>> {
-    // Files of early versions do not name the model; WordPiece is the one that has this field.
-    let unnamed = model.get("type").is_none() && model.get("max_input_chars_per_word").is_some();
-    if !unnamed {
-        let name = part_type(model)?;
-        ensure!(
-            name == "WordPiece",
-            "{}: '{name}' is not supported; supported is WordPiece",
-            model.at("type")
-        );
-    }
     let map = model.required("vocab", model.object("vocab")?)?;
     let mut vocabulary = Vec::new();
     for (token, _) in map.iter() {
@@ -197,19 +283,29 @@ fn check_pre_tokenizer(part: Option<&Object>, file: &Object) -> Result<()> {
 type Template = Vec<TemplatePiece>;
 
 fn template(file: &Object) -> Result<(Template, Template)> {
+    Ok(match file.object("post_processor")? {
+        Some(part) => templates(&part)?.unwrap_or_else(plain),
+        None => plain(),
+    })
+}
+
+/// No special tokens; the second text still is segment 1.
+fn plain() -> (Template, Template) {
     use TemplatePiece::{First, Second};
-    let Some(part) = file.object("post_processor")? else {
-        // No special tokens; the second text still is segment 1.
-        return Ok((
-            vec![First { type_id: 0 }],
-            vec![First { type_id: 0 }, Second { type_id: 1 }],
-        ));
-    };
-    match part_type(&part)? {
+    (
+        vec![First { type_id: 0 }],
+        vec![First { type_id: 0 }, Second { type_id: 1 }],
+    )
+}
+
+/// The templates of a post-processor; `None` for one that adds no tokens.
+fn templates(part: &Object) -> Result<Option<(Template, Template)>> {
+    use TemplatePiece::{First, Second};
+    Ok(match part_type(part)? {
         "TemplateProcessing" => {
             let special = part.required("special_tokens", part.object("special_tokens")?)?;
-            let single = pieces(&part, "single", &special)?;
-            let pair = pieces(&part, "pair", &special)?;
+            let single = pieces(part, "single", &special)?;
+            let pair = pieces(part, "pair", &special)?;
             let count = |template: &Template| {
                 let first = template
                     .iter()
@@ -231,23 +327,14 @@ fn template(file: &Object) -> Result<(Template, Template)> {
                 "{}: expected texts A and B once each",
                 part.at("pair")
             );
-            Ok((single, pair))
+            Some((single, pair))
         }
         "BertProcessing" => {
-            let special = |key: &str| -> Result<u32> {
-                match part.array(key)? {
-                    Some([Value::String(_), id]) => id
-                        .as_u64()
-                        .and_then(|id| id.try_into().ok())
-                        .with_context(|| format!("{}: no id", part.at(key))),
-                    _ => bail!("{}: expected a token and its id", part.at(key)),
-                }
-            };
+            let (cls, sep) = (special_id(part, "cls")?, special_id(part, "sep")?);
             let cls = TemplatePiece::Special {
-                id: special("cls")?,
+                id: cls,
                 type_id: 0,
             };
-            let sep = special("sep")?;
             let end = |type_id| TemplatePiece::Special { id: sep, type_id };
             let single = vec![cls.clone(), First { type_id: 0 }, end(0)];
             let pair = vec![
@@ -257,12 +344,54 @@ fn template(file: &Object) -> Result<(Template, Template)> {
                 Second { type_id: 1 },
                 end(1),
             ];
-            Ok((single, pair))
+            Some((single, pair))
+        }
+        "RobertaProcessing" => {
+            let special = |id| TemplatePiece::Special { id, type_id: 0 };
+            let cls = special(special_id(part, "cls")?);
+            let sep = special(special_id(part, "sep")?);
+            let single = vec![cls.clone(), First { type_id: 0 }, sep.clone()];
+            let mut pair = single.clone();
+            pair.extend([sep.clone(), Second { type_id: 0 }, sep]);
+            Some((single, pair))
+        }
+        // It trims offsets and adds nothing.
+        "ByteLevel" => None,
+        "Sequence" => {
+            let mut found = None;
+            for step in part.array("processors")?.unwrap_or_default() {
+                let step = Object::from_value(part.at("processors"), step.clone())?;
+                ensure!(
+                    part_type(&step)? != "Sequence",
+                    "{}: has nested sequences",
+                    part.place()
+                );
+                if let Some(templates) = templates(&step)? {
+                    ensure!(
+                        found.replace(templates).is_none(),
+                        "{}: has two templates, expected one",
+                        part.place()
+                    );
+                }
+            }
+            found
         }
         other => bail!(
-            "{}: '{other}' is not supported; supported are TemplateProcessing and BertProcessing",
+            "{}: '{other}' is not supported; supported are TemplateProcessing, BertProcessing, RobertaProcessing and \
+             ByteLevel",
             part.place()
         ),
+    })
+}
+
+/// The id of a special token: `["[SEP]", 102]`.
+fn special_id(part: &Object, key: &str) -> Result<u32> {
+    match part.array(key)? {
+        Some([Value::String(_), id]) => id
+            .as_u64()
+            .and_then(|id| id.try_into().ok())
+            .with_context(|| format!("{}: no id", part.at(key))),
+        _ => bail!("{}: expected a token and its id", part.at(key)),
     }
 }
 

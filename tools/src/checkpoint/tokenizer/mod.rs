@@ -11,14 +11,15 @@ pub use check::Encoded;
 pub(crate) use check::compare;
 pub(crate) use settings::Settings;
 
+use super::families::Family;
 use super::json::Object;
-use anyhow::{Context, Result};
-use bertlet::format::header::TokenizerConfig;
+use anyhow::{Context, Result, ensure};
+use bertlet::format::header::{TemplatePiece, TokenizerConfig};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// `BertTokenizer`'s, where no file names one.
-const DEFAULT_MASK_TOKEN: &str = "[MASK]";
+/// BERT's and RoBERTa's, where no file names one.
+const DEFAULT_MASK_TOKENS: [&str; 2] = ["[MASK]", "<mask>"];
 
 /// How text becomes ids, and where that came from.
 #[derive(Debug)]
@@ -29,8 +30,10 @@ pub(crate) struct Tokenizer {
     /// Longest input in tokens, where `tokenizer_config.json` has one.
     pub model_max_length: Option<usize>,
     pub notices: Vec<String>,
-    /// The token that stands for what a masked language model is to find.
-    mask_token: String,
+    /// `tokenizer.json` for a tokenizer that bertlet runs by it: the file's own bytes, unless a setting changes it.
+    pub json: Option<Vec<u8>>,
+    /// The token that stands for what a masked language model is to find, where a file names one.
+    mask_token: Option<String>,
     /// `tokenizer.json` as it is obeyed.
     reference: Value,
 }
@@ -39,7 +42,7 @@ impl Tokenizer {
     /// Reads `tokenizer.json`, or `vocab.txt` where there is none, and obeys `tokenizer_config.json`.
     ///
     /// `lowercase` is sentence-transformers' `do_lower_case`: it puts a lowercase step in front of the normalizer.
-    pub fn read(directory: &Path, lowercase: bool) -> Result<Tokenizer> {
+    pub fn read(directory: &Path, lowercase: bool, family: &Family) -> Result<Tokenizer> {
         let settings = Settings::read(directory)?;
         let mut notices = Vec::new();
         let path = directory.join("tokenizer.json");
@@ -47,12 +50,20 @@ impl Tokenizer {
             Some(file) => {
                 let mut file: Value = file.into();
                 settings.override_normalizer(&mut file, &mut notices)?;
-                (path, file)
+                settings.override_prefix_space(&mut file, &mut notices)?;
+                (path.clone(), file)
             }
-            None => (
-                directory.join("vocab.txt"),
-                vocab::tokenizer_json(directory, &settings)?,
-            ),
+            None => {
+                ensure!(
+                    family.vocab_txt,
+                    "{}: not found; save it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
+                    path.display()
+                );
+                (
+                    directory.join("vocab.txt"),
+                    vocab::tokenizer_json(directory, &settings)?,
+                )
+            }
         };
         settings.add_tokens(&mut reference)?;
         // How much text to keep is the caller's choice here, and batches are never padded.
@@ -68,14 +79,20 @@ impl Tokenizer {
         }
         let file = Object::from_value(place.display().to_string(), reference.clone())?;
         let (config, vocabulary) = json::parse(&file)?;
+        let json = match config {
+            TokenizerConfig::WordPiece(_) => None,
+            TokenizerConfig::Bpe(_) | TokenizerConfig::Unigram(_) => {
+                Some(as_obeyed(&path, &reference)?)
+            }
+        };
         Ok(Tokenizer {
+            json,
             config,
             vocabulary,
             model_max_length: settings.model_max_length()?,
-            mask_token: match settings.special_token("mask_token")? {
-                Some((token, _)) => token,
-                None => DEFAULT_MASK_TOKEN.to_owned(),
-            },
+            mask_token: settings
+                .special_token("mask_token")?
+                .map(|(token, _)| token),
             notices,
             reference,
         })
@@ -86,15 +103,21 @@ impl Tokenizer {
     /// # Errors
     /// If no token has its text.
     pub fn mask_id(&self) -> Result<u32> {
-        let added = self.config.added_tokens.iter();
-        let added = added.map(|token| (&token.content, token.id));
-        let words = self.vocabulary.iter().map(|(token, id)| (token, *id));
-        let mut all = added.chain(words);
-        let found = all.find(|(token, _)| **token == self.mask_token);
-        found.map(|(_, id)| id).with_context(|| {
+        let added = self.config.added_tokens().iter();
+        let added = added.map(|token| (token.content.as_str(), token.id));
+        let words = self.vocabulary.iter();
+        let words = words.map(|(token, id)| (token.as_str(), *id));
+        let all: Vec<(&str, u32)> = added.chain(words).collect();
+        let id = |wanted: &str| all.iter().find(|(token, _)| *token == wanted);
+        let found = match &self.mask_token {
+            Some(token) => id(token),
+            None => DEFAULT_MASK_TOKENS.into_iter().find_map(id),
+        };
+        found.map(|(_, id)| *id).with_context(|| {
+            let token = self.mask_token.as_deref();
             format!(
                 "the mask token '{}' is not in the tokenizer's vocabulary; a masked language model needs it",
-                self.mask_token
+                token.unwrap_or(DEFAULT_MASK_TOKENS[0])
             )
         })
     }
@@ -107,10 +130,26 @@ impl Tokenizer {
             .map(|(token, id)| (token.as_str(), *id));
         let added = self
             .config
-            .added_tokens
+            .added_tokens()
             .iter()
             .map(|token| (token.content.as_str(), token.id));
         words.chain(added).max_by_key(|&(_, id)| id)
+    }
+
+    /// Gives every token segment 0, for a model that has no other.
+    pub fn drop_segments(&mut self) {
+        let (single, pair) = match &mut self.config {
+            TokenizerConfig::WordPiece(config) => (&mut config.single, &mut config.pair),
+            TokenizerConfig::Bpe(config) | TokenizerConfig::Unigram(config) => {
+                (&mut config.single, &mut config.pair)
+            }
+        };
+        for piece in single.iter_mut().chain(pair) {
+            let (TemplatePiece::Special { type_id, .. }
+            | TemplatePiece::First { type_id }
+            | TemplatePiece::Second { type_id }) = piece;
+            *type_id = 0;
+        }
     }
 
     /// The same tokenizer in Hugging Face's implementation.
@@ -119,4 +158,18 @@ impl Tokenizer {
             .map_err(|error| anyhow::anyhow!("{error}"))
             .context("Hugging Face's tokenizers cannot load this tokenizer")
     }
+}
+
+/// The file at `path` as it stands, or the JSON of `obeyed` where that differs in more than truncation and padding, which
+/// nothing looks at. Numbers then keep their digits: pieces are chosen by the last bit of their scores.
+fn as_obeyed(path: &Path, obeyed: &Value) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+    let mut value: Value =
+        serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
+    value["truncation"] = Value::Null;
+    value["padding"] = Value::Null;
+    Ok(match value == *obeyed {
+        true => bytes,
+        false => obeyed.to_string().into_bytes(),
+    })
 }

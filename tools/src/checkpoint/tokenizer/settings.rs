@@ -5,10 +5,24 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Tokenizer classes of transformers that are BERT's; each of them rebuilds the normalizer from its own settings.
-const BERT_CLASSES: [&str; 2] = ["BertTokenizer", "BertTokenizerFast"];
+/// Tokenizer classes of transformers that have BERT's normalizer; each of them rebuilds it from its own settings. `Fast` may
+/// follow each name.
+const BERT_CLASSES: [&str; 4] = [
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "MPNetTokenizer",
+];
+/// Classes that may put a blank before the text, as their settings say.
+const ROBERTA_CLASSES: [&str; 1] = ["RobertaTokenizer"];
 /// Classes that take `tokenizer.json` as it stands.
-const GENERIC_CLASSES: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
+const GENERIC_CLASSES: [&str; 5] = [
+    "PreTrainedTokenizer",
+    "TokenizersBackend",
+    "XLMRobertaTokenizer",
+    "CamembertTokenizer",
+    "AlbertTokenizer",
+];
 
 /// What the files beside the vocabulary say.
 #[derive(Debug)]
@@ -43,10 +57,14 @@ impl Settings {
         let class = self.config.string("tokenizer_class")?;
         if let Some(name) = class {
             ensure!(
-                BERT_CLASSES.contains(&name) || GENERIC_CLASSES.contains(&name),
-                "{}: '{name}' is not supported; supported are BertTokenizer, BertTokenizerFast and \
-                 PreTrainedTokenizerFast",
-                self.config.at("tokenizer_class")
+                is_one_of(name, &BERT_CLASSES)
+                    || is_one_of(name, &ROBERTA_CLASSES)
+                    || is_one_of(name, &GENERIC_CLASSES),
+                "{}: '{name}' is not supported; supported are {}, {} and {}",
+                self.config.at("tokenizer_class"),
+                BERT_CLASSES.join(", "),
+                ROBERTA_CLASSES.join(", "),
+                GENERIC_CLASSES.join(", ")
             );
         }
         Ok(class)
@@ -73,7 +91,7 @@ impl Settings {
     pub fn override_normalizer(&self, file: &mut Value, notices: &mut Vec<String>) -> Result<()> {
         if self
             .class()?
-            .is_some_and(|name| !BERT_CLASSES.contains(&name))
+            .is_some_and(|name| !is_one_of(name, &BERT_CLASSES))
         {
             return Ok(());
         }
@@ -101,6 +119,36 @@ impl Settings {
                     normalizer[field]
                 ));
                 normalizer[field] = value.into();
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the settings of RoBERTa's tokenizer class win over `tokenizer.json`, as transformers does, and says so.
+    pub fn override_prefix_space(&self, file: &mut Value, notices: &mut Vec<String>) -> Result<()> {
+        // Where no class is named, transformers takes the model's.
+        let is_roberta = self
+            .class()?
+            .is_none_or(|name| is_one_of(name, &ROBERTA_CLASSES));
+        let Some(wanted) = self
+            .config
+            .boolean("add_prefix_space")?
+            .filter(|_| is_roberta)
+        else {
+            return Ok(());
+        };
+        for (part, kind) in [
+            ("pre_tokenizer", "ByteLevel"),
+            ("post_processor", "RobertaProcessing"),
+        ] {
+            let part = &mut file[part];
+            if part["type"] == kind && part["add_prefix_space"] != wanted {
+                notices.push(format!(
+                    "tokenizer_config.json says add_prefix_space {wanted}, tokenizer.json's {kind} {}; the former is \
+                     obeyed, as transformers does",
+                    part["add_prefix_space"]
+                ));
+                part["add_prefix_space"] = wanted.into();
             }
         }
         Ok(())
@@ -164,6 +212,11 @@ impl Settings {
         known.sort_by_key(|token| token["id"].as_u64());
         Ok(())
     }
+}
+
+/// Whether `name` is a class of the list, or its fast form.
+fn is_one_of(name: &str, classes: &[&str]) -> bool {
+    classes.contains(&name.strip_suffix("Fast").unwrap_or(name))
 }
 
 /// What `tokenizer_config.json` states about the normalizer.

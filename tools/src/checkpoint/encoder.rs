@@ -1,7 +1,8 @@
-//! BERT's tensors: one table of names and shapes, and how they become [`Weights`].
+//! The tensors that a model needs, by BERT's names: one table of names and shapes, and how they become [`Weights`].
 
 use super::{
     config::{ModelConfig, Positions},
+    families::Family,
     positions,
     tensors::TensorStore,
 };
@@ -10,8 +11,6 @@ use anyhow::{Context, Result, bail, ensure};
 use bertlet::format::header::{Config, HeadConfig};
 use std::collections::BTreeMap;
 
-/// Prefix of the encoder's tensors in checkpoints with a head; `BertModel` saves them without.
-const PREFIX: &str = "bert.";
 /// Checkpoints converted from TensorFlow call LayerNorm's weight and bias so.
 const OLD_NAMES: [(&str, &str); 2] = [
     ("LayerNorm.gamma", "LayerNorm.weight"),
@@ -23,6 +22,10 @@ const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_id
 const WORDS: &str = "embeddings.word_embeddings.weight";
 const POSITIONS: &str = "embeddings.position_embeddings.weight";
 const TYPES: &str = "embeddings.token_type_embeddings.weight";
+/// bertlet's name: from the embeddings' width to the encoder's.
+const PROJECTION: &str = "embeddings.projection";
+/// `[buckets, num_attention_heads]`.
+const DISTANCES: &str = "encoder.relative_attention_bias.weight";
 const POOLER: &str = "pooler.dense";
 const CLASSIFIER: &str = "classifier";
 const ANSWER: &str = "qa_outputs";
@@ -45,8 +48,15 @@ fn head_of(name: &str) -> Option<&'static str> {
         | "cls.predictions.decoder.weight"
         | "cls.predictions.decoder.bias" => "masked-language-model head",
         "cls.seq_relationship.weight" | "cls.seq_relationship.bias" => "next-sentence head",
+        "sentence_order.weight" | "sentence_order.bias" => "sentence-order head",
         "qa_outputs.weight" | "qa_outputs.bias" => "question-answering head",
-        "pooler.dense.weight" | "pooler.dense.bias" => "pooler (this head does not use it)",
+        "replaced_token.dense.weight"
+        | "replaced_token.dense.bias"
+        | "replaced_token.prediction.weight"
+        | "replaced_token.prediction.bias" => "replaced-token head",
+        "pooler.dense.weight" | "pooler.dense.bias" | "own_pooler.weight" | "own_pooler.bias" => {
+            "pooler (this head does not use it)"
+        }
         _ => return None,
     })
 }
@@ -67,25 +77,33 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
         hidden_size: hidden,
         intermediate_size: inner,
         vocab_size,
-        max_position_embeddings,
         type_vocab_size,
-        num_hidden_layers,
+        num_attention_heads,
         ..
     } = model.config;
+    let width = model.config.embedding_width();
     let mut shapes = BTreeMap::new();
-    let norm = |shapes: &mut BTreeMap<_, _>, name: String| {
-        shapes.insert(format!("{name}.weight"), vec![hidden]);
-        shapes.insert(format!("{name}.bias"), vec![hidden]);
+    let norm = |shapes: &mut BTreeMap<_, _>, name: String, width: usize| {
+        shapes.insert(format!("{name}.weight"), vec![width]);
+        shapes.insert(format!("{name}.bias"), vec![width]);
     };
     let linear = |shapes: &mut BTreeMap<_, _>, name: String, output: usize, input: usize| {
         shapes.insert(format!("{name}.weight"), vec![output, input]);
         shapes.insert(format!("{name}.bias"), vec![output]);
     };
-    shapes.insert(WORDS.into(), vec![vocab_size, hidden]);
-    shapes.insert(POSITIONS.into(), vec![max_position_embeddings, hidden]);
-    shapes.insert(TYPES.into(), vec![type_vocab_size, hidden]);
-    norm(&mut shapes, "embeddings.LayerNorm".into());
-    for layer in (0..num_hidden_layers).map(layer_name) {
+    shapes.insert(WORDS.into(), vec![vocab_size, width]);
+    shapes.insert(POSITIONS.into(), vec![model.stored_positions(), width]);
+    if model.family.keys.type_vocab_size.is_some() {
+        shapes.insert(TYPES.into(), vec![type_vocab_size, width]);
+    }
+    norm(&mut shapes, "embeddings.LayerNorm".into(), width);
+    if model.config.embedding_size.is_some() {
+        linear(&mut shapes, PROJECTION.into(), hidden, width);
+    }
+    if let Some(buckets) = model.relative_attention_buckets {
+        shapes.insert(DISTANCES.into(), vec![buckets, num_attention_heads]);
+    }
+    for layer in (0..model.config.stored_layers()).map(layer_name) {
         for part in ["query", "key", "value"] {
             linear(
                 &mut shapes,
@@ -100,7 +118,11 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
             hidden,
             hidden,
         );
-        norm(&mut shapes, format!("{layer}.attention.output.LayerNorm"));
+        norm(
+            &mut shapes,
+            format!("{layer}.attention.output.LayerNorm"),
+            hidden,
+        );
         linear(
             &mut shapes,
             format!("{layer}.intermediate.dense"),
@@ -108,11 +130,11 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
             hidden,
         );
         linear(&mut shapes, format!("{layer}.output.dense"), hidden, inner);
-        norm(&mut shapes, format!("{layer}.output.LayerNorm"));
+        norm(&mut shapes, format!("{layer}.output.LayerNorm"), hidden);
     }
-    let parts = HeadParts::of(model.architecture.head());
-    if parts.pooler {
-        linear(&mut shapes, POOLER.into(), hidden, hidden);
+    let parts = HeadParts::of(model);
+    if let Some(pooler) = parts.pooler {
+        linear(&mut shapes, pooler.into(), hidden, hidden);
     }
     for (name, outputs) in [parts.classifier, parts.next_sentence]
         .into_iter()
@@ -121,20 +143,21 @@ fn expected(model: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
         linear(&mut shapes, name.into(), outputs, hidden);
     }
     if let Some(tied) = parts.language_model {
-        linear(&mut shapes, TRANSFORM.into(), hidden, hidden);
-        norm(&mut shapes, TRANSFORM_NORM.into());
+        linear(&mut shapes, TRANSFORM.into(), width, hidden);
+        norm(&mut shapes, TRANSFORM_NORM.into(), width);
         shapes.insert(DECODER_BIAS.into(), vec![vocab_size]);
         if !tied {
-            shapes.insert(DECODER.into(), vec![vocab_size, hidden]);
+            shapes.insert(DECODER.into(), vec![vocab_size, width]);
         }
     }
     shapes
 }
 
-/// What BERT's heads are made of.
+/// What the heads are made of.
 #[derive(Debug, Default)]
 struct HeadParts {
-    pooler: bool,
+    /// Name of the dense layer.
+    pooler: Option<&'static str>,
     /// Name and number of outputs.
     classifier: Option<(&'static str, usize)>,
     next_sentence: Option<(&'static str, usize)>,
@@ -143,12 +166,12 @@ struct HeadParts {
 }
 
 impl HeadParts {
-    fn of(head: Option<&HeadConfig>) -> HeadParts {
+    fn of(model: &ModelConfig) -> HeadParts {
         let none = HeadParts::default();
-        match head {
+        match model.architecture.head() {
             None => none,
             Some(HeadConfig::SequenceClassification { labels, .. }) => HeadParts {
-                pooler: true,
+                pooler: Some(POOLER),
                 classifier: Some((CLASSIFIER, labels.len())),
                 ..none
             },
@@ -161,12 +184,12 @@ impl HeadParts {
                 ..none
             },
             Some(HeadConfig::MultipleChoice { .. }) => HeadParts {
-                pooler: true,
+                pooler: model.family.choice.map(|choice| choice.pooler),
                 classifier: Some((CLASSIFIER, 1)),
                 ..none
             },
             Some(HeadConfig::NextSentencePrediction {}) => HeadParts {
-                pooler: true,
+                pooler: Some(POOLER),
                 next_sentence: Some((NEXT_SENTENCE, 2)),
                 ..none
             },
@@ -175,7 +198,7 @@ impl HeadParts {
                 next_sentence,
                 ..
             }) => HeadParts {
-                pooler: *next_sentence,
+                pooler: next_sentence.then_some(POOLER),
                 next_sentence: next_sentence.then_some((NEXT_SENTENCE, 2)),
                 language_model: Some(*tied),
                 ..none
@@ -196,11 +219,16 @@ fn other_name<'a>(
     name: &'a str,
     expected: &BTreeMap<String, Vec<usize>>,
     store: &TensorStore,
+    family: &Family,
 ) -> Option<&'a str> {
     if !expected.contains_key(DECODER_BIAS) {
         return Some(name);
     }
-    let holds = |wanted: &str| store.names().any(|stored| canonical(stored) == wanted);
+    let holds = |wanted: &str| {
+        store
+            .names()
+            .any(|stored| canonical(stored, family) == wanted)
+    };
     let tied = !expected.contains_key(DECODER);
     match name {
         DECODER if tied => None,
@@ -211,15 +239,19 @@ fn other_name<'a>(
     }
 }
 
+/// Whether the weights hold any part of a masked language model's head.
+pub(super) fn has_language_model(store: &TensorStore, family: &Family) -> bool {
+    let mut names = store.names().map(|name| canonical(name, family));
+    names.any(|name| name.starts_with("cls.predictions."))
+}
+
 /// The name that `BertModel` gives a tensor.
-fn canonical(name: &str) -> String {
-    let mut name = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
-    for (old, new) in OLD_NAMES {
-        if let Some(stem) = name.strip_suffix(old) {
-            name = format!("{stem}{new}");
-        }
-    }
-    name
+fn canonical(name: &str, family: &Family) -> String {
+    let renewed = OLD_NAMES.iter().find_map(|(old, new)| {
+        let stem = name.strip_suffix(old)?;
+        Some(format!("{stem}{new}"))
+    });
+    family.canonical(renewed.as_deref().unwrap_or(name))
 }
 
 impl Tensors {
@@ -228,20 +260,20 @@ impl Tensors {
     pub fn new(store: TensorStore, model: &ModelConfig) -> Result<Tensors> {
         // A layer takes 16 tensors; a hostile count must not make the table below large.
         ensure!(
-            model.config.num_hidden_layers <= store.names().count(),
+            model.config.stored_layers() <= store.names().count(),
             "config.json says {} layers, the weights hold {} tensors",
-            model.config.num_hidden_layers,
+            model.config.stored_layers(),
             store.names().count()
         );
         let expected = expected(model);
         let mut names = BTreeMap::new();
         let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
         for stored in store.names() {
-            let name = canonical(stored);
+            let name = canonical(stored, model.family);
             if BUFFERS.contains(&name.as_str()) {
                 continue;
             }
-            let name = match other_name(&name, &expected, &store) {
+            let name = match other_name(&name, &expected, &store, model.family) {
                 Some(name) => name.to_owned(),
                 None => continue,
             };
@@ -268,7 +300,8 @@ impl Tensors {
             let computed = name == POSITIONS && model.positions == Positions::Sinusoidal;
             ensure!(
                 computed || names.contains_key(name),
-                "tensor '{name}' of shape {shape:?} is missing in the weights"
+                "tensor '{}' of shape {shape:?} is missing in the weights",
+                model.family.native(name)
             );
         }
         let notices = left_out
@@ -318,7 +351,7 @@ impl Tensors {
     pub fn weights(&self, model: &ModelConfig, dense: Vec<Linear>) -> Result<Weights> {
         let config = &model.config;
         let hidden = config.hidden_size;
-        let layers = (0..config.num_hidden_layers)
+        let layers = (0..config.stored_layers())
             .map(|index| {
                 let layer = layer_name(index);
                 let part = |name: &str| format!("{layer}.{name}");
@@ -336,7 +369,7 @@ impl Tensors {
                 })
             })
             .collect::<Result<_>>()?;
-        let parts = HeadParts::of(model.architecture.head());
+        let parts = HeadParts::of(model);
         let optional = |name: Option<&str>| {
             name.map(|name| self.linear(&[name.to_owned()], hidden))
                 .transpose()
@@ -352,10 +385,22 @@ impl Tensors {
         Ok(Weights {
             config: config.clone(),
             word_embeddings: self.read(WORDS)?,
-            position_table: self.position_table(config)?,
+            position_table: self.position_table(model)?,
             embeddings_layer_norm: self.layer_norm("embeddings.LayerNorm")?,
+            embeddings_projection: config
+                .embedding_size
+                .map(|width| self.linear(&[PROJECTION.to_owned()], width))
+                .transpose()?,
+            relative_attention_bias: match model.relative_attention_buckets {
+                None => None,
+                Some(buckets) => Some(positions::by_distance(
+                    &self.read(DISTANCES)?,
+                    buckets,
+                    config,
+                )),
+            },
             layers,
-            pooler: optional(parts.pooler.then_some(POOLER))?,
+            pooler: optional(parts.pooler)?,
             classifier: optional(parts.classifier.map(|(name, _)| name))?,
             next_sentence: optional(parts.next_sentence.map(|(name, _)| name))?,
             language_model: parts.language_model.map(language_model).transpose()?,
@@ -363,18 +408,23 @@ impl Tensors {
         })
     }
 
-    /// `[type_vocab_size, max_position_embeddings, hidden_size]`: sums of a position vector and a type vector.
-    fn position_table(&self, config: &Config) -> Result<Vec<f32>> {
-        let hidden = config.hidden_size;
-        let positions = if self.names.contains_key(POSITIONS) {
+    /// `[type_vocab_size, position_rows, embedding_width]`: sums of a position vector and a type vector.
+    fn position_table(&self, model: &ModelConfig) -> Result<Vec<f32>> {
+        let config = &model.config;
+        let width = config.embedding_width();
+        let mut positions = if self.names.contains_key(POSITIONS) {
             self.read(POSITIONS)?
         } else {
-            positions::sinusoidal(config.max_position_embeddings, hidden)
+            positions::sinusoidal(model.stored_positions(), width)
         };
+        positions.drain(..model.unused_positions * width);
+        if model.family.keys.type_vocab_size.is_none() {
+            return Ok(positions);
+        }
         let types = self.read(TYPES)?;
         let mut table = Vec::with_capacity(config.type_vocab_size * positions.len());
-        for kind in types.chunks_exact(hidden) {
-            for position in positions.chunks_exact(hidden) {
+        for kind in types.chunks_exact(width) {
+            for position in positions.chunks_exact(width) {
                 table.extend(
                     position
                         .iter()

@@ -1,0 +1,67 @@
+//! Attention with a bias by distance (MPNet), in f32 for every model.
+//!
+//! It is made of the kernels' matrix-vector products and softmax, whose order of operations no CPU changes, so that an int8
+//! model's result stays the same everywhere. Keys and values are laid out once for a head; the bias of a query lies in the file
+//! as a row that is used as it is.
+
+use super::resize;
+use crate::kernels::{Kernel, Matrix, MatrixMut};
+
+/// Working memory of [`run`].
+#[derive(Debug, Default)]
+pub(super) struct BiasedScratch {
+    /// `[tokens, head_size]`
+    keys: Vec<f32>,
+    /// `[head_size, tokens]`
+    values: Vec<f32>,
+    /// One query, scaled: `[head_size]`
+    query: Vec<f32>,
+    /// Its scores, then weights: `[tokens]`
+    scores: Vec<f32>,
+}
+
+/// context = softmax(query·keyᵀ/√d + bias)·value of one sequence and head.
+///
+/// `bias` `[2·positions − 1]` has the distance 0 in its middle; a key behind the query is right of it.
+pub(super) fn run(
+    kernel: Kernel,
+    (query, key, value): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
+    bias: &[f32],
+    scratch: &mut BiasedScratch,
+    mut context: MatrixMut<'_>,
+) {
+    let (tokens, head_size) = (query.rows(), query.columns());
+    let BiasedScratch {
+        keys,
+        values,
+        query: scaled,
+        scores,
+    } = scratch;
+    resize(keys, tokens * head_size);
+    resize(values, tokens * head_size);
+    resize(scaled, head_size);
+    resize(scores, tokens);
+    let keys = &mut keys[..tokens * head_size];
+    let values = &mut values[..tokens * head_size];
+    for (token, row) in keys.chunks_exact_mut(head_size).enumerate() {
+        row.copy_from_slice(key.row(token));
+        for (channel, x) in value.row(token).iter().enumerate() {
+            values[channel * tokens + token] = *x;
+        }
+    }
+    let scale = 1.0 / (head_size as f32).sqrt();
+    let scaled = &mut scaled[..head_size];
+    let scores = &mut scores[..tokens];
+    for token in 0..tokens {
+        for (scaled, x) in scaled.iter_mut().zip(query.row(token)) {
+            *scaled = x * scale;
+        }
+        kernel.matrix_vector_f32(keys, scaled, scores);
+        let bias = &bias[bias.len() / 2 - token..][..tokens];
+        for (score, bias) in scores.iter_mut().zip(bias) {
+            *score += bias;
+        }
+        kernel.softmax_rows(MatrixMut::new(scores, 1, tokens, tokens), 1.0);
+        kernel.matrix_vector_f32(values, scores, context.row(token));
+    }
+}
