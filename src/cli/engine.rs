@@ -80,7 +80,7 @@ pub fn weight(record: &Record, max_length: usize, windows: bool) -> usize {
     }
 }
 
-/// What one thread needs to take batches through a model.
+/// What one worker needs to take batches through a model.
 pub struct Lane {
     encoder: Encoder,
     text_encoder: TextEncoder,
@@ -112,10 +112,12 @@ struct Slot<'a> {
 }
 
 impl Lane {
-    /// A lane of its own for a thread.
-    pub fn new(model: &Model, options: &TextOptions) -> Result<Self> {
+    /// A lane of its own for a worker of `team` threads.
+    pub fn new(model: &Model, options: &TextOptions, team: usize) -> Result<Self> {
+        let mut encoder = Encoder::new(model);
+        encoder.set_threads(team);
         Ok(Lane {
-            encoder: Encoder::new(model),
+            encoder,
             text_encoder: TextEncoder::new(model, options.clone())?,
             batch: Batch::new(),
             values: Vec::new(),

@@ -10,7 +10,6 @@ mod output;
 mod progress;
 mod signals;
 mod stream;
-mod threads;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};

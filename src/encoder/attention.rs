@@ -1,9 +1,10 @@
 //! Scaled dot-product attention, one sequence and head at a time.
 
 use super::biased_attention::{self, BiasedScratch};
+use super::share::{self, columns_of};
 use super::{Forward, SequencesView, resize};
 use crate::format::header::{Config, Precision};
-use crate::kernels::{self, Kernel, Matrix, MatrixMut, sgemm};
+use crate::kernels::{self, Kernel, Matrix, MatrixMut, Team, sgemm};
 
 /// Queries that are scored together in f32: their scores for 512 keys are 128 KiB.
 const QUERY_ROWS: usize = 64;
@@ -19,46 +20,67 @@ pub(super) struct AttentionScratch {
 
 /// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of every head to `context`, `[tokens, hidden_size]`.
 ///
-/// `query_key_value` is `[tokens, 3·hidden_size]`: queries, keys, values, each with its heads side by side.
+/// `query_key_value` is `[tokens, 3·hidden_size]`: queries, keys, values, each with its heads side by side. The threads of
+/// the team share the heads of a sequence; each has its own of the `scratches`.
 pub(super) fn run(
     forward: &Forward<'_>,
     config: &Config,
     sequences: SequencesView<'_>,
     query_key_value: &[f32],
-    scratch: &mut AttentionScratch,
+    team: &mut Team,
+    scratches: &mut Vec<AttentionScratch>,
     context: &mut [f32],
 ) {
     let hidden = config.hidden_size;
     let head_size = hidden / config.num_attention_heads;
-    let bias = forward.tensors.relative_attention_bias;
-    let bias = bias.map(|tensor| forward.file.get(tensor));
+    if scratches.len() < team.members() {
+        scratches.resize_with(team.members(), AttentionScratch::default);
+    }
     for range in sequences.ranges() {
+        let tokens = range.len();
         let rows = &query_key_value[range.start * 3 * hidden..range.end * 3 * hidden];
         let context = &mut context[range.start * hidden..range.end * hidden];
-        for head in 0..config.num_attention_heads {
-            let part = |index: usize| {
-                let first = index * hidden + head * head_size;
-                Matrix::new(&rows[first..], range.len(), head_size, 3 * hidden)
-            };
-            let (query, key, value) = (part(0), part(1), part(2));
-            let out = &mut context[head * head_size..];
-            let out = MatrixMut::new(out, range.len(), head_size, hidden);
-            let kernel = forward.kernel;
-            if let Some(bias) = bias {
-                let distances = bias.len() / config.num_attention_heads;
-                let bias = &bias[head * distances..][..distances];
-                let parts = (query, key, value);
-                biased_attention::run(kernel, parts, bias, &mut scratch.biased, out);
-                continue;
+        let context = MatrixMut::new(context, tokens, hidden, hidden);
+        let work = tokens * (3 * hidden + tokens * config.num_attention_heads);
+        let count = share::parts(team, work, share::LEAST_VALUES);
+        let parts = columns_of(context, head_size, count).zip(&mut *scratches);
+        team.share(parts, |((columns, context), scratch)| {
+            let mut rest = context;
+            for first in columns.step_by(head_size) {
+                let part = |index: usize| {
+                    Matrix::new(&rows[index * hidden + first..], tokens, head_size, 3 * hidden)
+                };
+                let parts = (part(0), part(1), part(2));
+                let (out, later) = rest.split_columns(head_size);
+                rest = later;
+                one_head(forward, config, first / head_size, parts, scratch, out);
             }
-            match forward.file.header().precision {
-                Precision::Int8 => {
-                    let scale = 1.0 / (head_size as f32).sqrt();
-                    kernel.attention(query, key, value, scale, &mut scratch.int8, out);
-                }
-                Precision::F16 => in_f32(kernel, query, key, value, &mut scratch.scores, out),
-            }
+        });
+    }
+}
+
+/// One sequence and head: query, key and value `[tokens, head_size]`.
+fn one_head(
+    forward: &Forward<'_>,
+    config: &Config,
+    head: usize,
+    (query, key, value): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
+    scratch: &mut AttentionScratch,
+    out: MatrixMut<'_>,
+) {
+    let kernel = forward.kernel;
+    if let Some(bias) = forward.tensors.relative_attention_bias {
+        let bias = forward.file.get(bias);
+        let distances = bias.len() / config.num_attention_heads;
+        let bias = &bias[head * distances..][..distances];
+        return biased_attention::run(kernel, (query, key, value), bias, &mut scratch.biased, out);
+    }
+    match forward.file.header().precision {
+        Precision::Int8 => {
+            let scale = 1.0 / (query.columns() as f32).sqrt();
+            kernel.attention(query, key, value, scale, &mut scratch.int8, out);
         }
+        Precision::F16 => in_f32(kernel, query, key, value, &mut scratch.scores, out),
     }
 }
 

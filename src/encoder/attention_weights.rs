@@ -2,7 +2,7 @@
 
 use super::Forward;
 use super::linear::LinearScratch;
-use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, sgemm};
+use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, Team, sgemm};
 
 impl Forward<'_> {
     /// Weights `[heads, tokens, tokens]` of layer `layer` (from 0) for one sequence whose states behind the layer before
@@ -23,6 +23,7 @@ impl Forward<'_> {
                 self.kernel,
                 hidden,
                 Epilogue::Store(Activation::Identity),
+                &mut Team::default(),
                 &mut LinearScratch::default(),
                 &mut query_key_value,
             );

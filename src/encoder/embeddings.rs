@@ -2,6 +2,7 @@
 
 use super::tensors::WordEmbeddings;
 use super::{Forward, SequencesView, resize};
+use crate::kernels::Team;
 
 /// Writes each token's embedding, normalized and in the encoder's width, to `hidden`, `[tokens, hidden_size]`.
 /// `scratch` holds the embeddings of a model that has them in another width.
@@ -11,6 +12,7 @@ use super::{Forward, SequencesView, resize};
 pub(super) fn embed(
     forward: &Forward<'_>,
     sequences: SequencesView<'_>,
+    team: &mut Team,
     scratch: &mut Vec<f32>,
     hidden: &mut [f32],
 ) {
@@ -21,7 +23,7 @@ pub(super) fn embed(
     } = forward;
     let Some(projection) = &tensors.projection else {
         gather(forward, sequences, hidden);
-        return forward.layer_norm(&tensors.embeddings_layer_norm, hidden);
+        return forward.layer_norm(&tensors.embeddings_layer_norm, team, hidden);
     };
     let config = &file.header().config;
     let width = config.embedding_width();
@@ -29,7 +31,7 @@ pub(super) fn embed(
     resize(scratch, length);
     let embeddings = &mut scratch[..length];
     gather(forward, sequences, embeddings);
-    forward.layer_norm(&tensors.embeddings_layer_norm, embeddings);
+    forward.layer_norm(&tensors.embeddings_layer_norm, team, embeddings);
     let (weight, bias) = (file.get(projection.weight), file.get(projection.bias));
     let rows = hidden.chunks_exact_mut(config.hidden_size);
     for (embedding, row) in embeddings.chunks_exact(width).zip(rows) {

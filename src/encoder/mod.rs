@@ -10,6 +10,7 @@ mod decoder;
 mod embeddings;
 mod linear;
 mod sequences;
+mod share;
 mod tensors;
 
 pub use sequences::Sequences;
@@ -18,7 +19,7 @@ pub(crate) use tensors::EncoderTensors;
 
 use crate::format::header::Config;
 use crate::format::{self, ModelFile};
-use crate::kernels::{Activation, Epilogue, Kernel, MatrixMut};
+use crate::kernels::{Activation, Epilogue, Kernel, MatrixMut, Team};
 use attention::AttentionScratch;
 use linear::LinearScratch;
 use std::ops::Range;
@@ -44,10 +45,19 @@ pub(crate) struct Scratch {
     query_key_value: Vec<f32>,
     /// `[tokens of a block, hidden_size]`
     context: Vec<f32>,
-    /// `[FEED_FORWARD_ROWS, intermediate_size]`
+    /// `[FEED_FORWARD_ROWS · threads, intermediate_size]`
     inner: Vec<f32>,
     linear: LinearScratch,
-    attention: AttentionScratch,
+    /// For each thread.
+    attention: Vec<AttentionScratch>,
+    team: Team,
+}
+
+impl Scratch {
+    /// Sets how many threads share each pass (at most [`MAX_MEMBERS`](crate::kernels::MAX_MEMBERS)).
+    pub(crate) fn set_threads(&mut self, threads: usize) {
+        self.team.resize(threads);
+    }
 }
 
 /// One model's encoder, ready to run: everything but the working memory.
@@ -72,23 +82,26 @@ impl Forward<'_> {
         let config = &self.file.header().config;
         let (tokens, hidden_size) = (sequences.tokens(), config.hidden_size);
         resize(&mut scratch.hidden, tokens * hidden_size);
-        let blocks = sequences.blocks(ATTENTION_ROWS);
+        // Each thread of a team has but its part of a block in its cache.
+        let members = scratch.team.members();
+        let blocks = sequences.blocks(ATTENTION_ROWS * members);
         let block_rows = blocks.map(|block| block.tokens()).max().unwrap_or(0);
         resize(&mut scratch.query_key_value, block_rows * 3 * hidden_size);
         resize(&mut scratch.context, block_rows * hidden_size);
-        let inner_rows = tokens.min(FEED_FORWARD_ROWS);
+        let inner_rows = tokens.min(FEED_FORWARD_ROWS * members);
         resize(&mut scratch.inner, inner_rows * config.intermediate_size);
 
         embeddings::embed(
             self,
             sequences,
+            &mut scratch.team,
             &mut scratch.embeddings,
             &mut scratch.hidden[..tokens * hidden_size],
         );
         observe(0, &scratch.hidden[..tokens * hidden_size]);
         for (index, layer) in self.tensors.layers(config).enumerate() {
             let mut first = 0;
-            for block in sequences.blocks(ATTENTION_ROWS) {
+            for block in sequences.blocks(ATTENTION_ROWS * members) {
                 let rows = first..first + block.tokens();
                 first = rows.end;
                 self.attention(layer, block, rows.clone(), config, scratch);
@@ -114,6 +127,7 @@ impl Forward<'_> {
             self.kernel,
             hidden,
             Epilogue::Store(Activation::Identity),
+            &mut scratch.team,
             &mut scratch.linear,
             &mut scratch.query_key_value[..tokens * 3 * hidden_size],
         );
@@ -122,6 +136,7 @@ impl Forward<'_> {
             config,
             sequences,
             &scratch.query_key_value[..tokens * 3 * hidden_size],
+            &mut scratch.team,
             &mut scratch.attention,
             &mut scratch.context[..tokens * hidden_size],
         );
@@ -129,10 +144,11 @@ impl Forward<'_> {
             self.kernel,
             &scratch.context[..tokens * hidden_size],
             Epilogue::Accumulate,
+            &mut scratch.team,
             &mut scratch.linear,
             hidden,
         );
-        self.layer_norm(&layer.attention_layer_norm, hidden);
+        self.layer_norm(&layer.attention_layer_norm, &mut scratch.team, hidden);
     }
 
     /// hidden = LayerNorm(hidden + output(activation(intermediate(hidden))))
@@ -149,30 +165,31 @@ impl Forward<'_> {
         let hidden = &mut scratch.hidden[rows.start * width..rows.end * width];
         let activation = activation(config.hidden_act);
         // Of equal height rather than full ones and a low rest.
-        let height = rows.len().div_ceil(rows.len().div_ceil(FEED_FORWARD_ROWS));
+        let most = FEED_FORWARD_ROWS * scratch.team.members();
+        let height = rows.len().div_ceil(rows.len().div_ceil(most));
         for block in hidden.chunks_mut(height * width) {
             let rows = block.len() / width;
             let inner = &mut scratch.inner[..rows * config.intermediate_size];
+            let (team, linear) = (&mut scratch.team, &mut scratch.linear);
             let epilogue = Epilogue::Store(activation);
-            intermediate.forward(self.kernel, block, epilogue, &mut scratch.linear, inner);
-            output.forward(
-                self.kernel,
-                inner,
-                Epilogue::Accumulate,
-                &mut scratch.linear,
-                block,
-            );
-            self.layer_norm(&layer.output_layer_norm, block);
+            intermediate.forward(self.kernel, block, epilogue, team, linear, inner);
+            let epilogue = Epilogue::Accumulate;
+            output.forward(self.kernel, inner, epilogue, team, linear, block);
+            self.layer_norm(&layer.output_layer_norm, team, block);
         }
     }
 
-    fn layer_norm(&self, tensors: &LayerNormTensors, rows: &mut [f32]) {
+    fn layer_norm(&self, tensors: &LayerNormTensors, team: &mut Team, rows: &mut [f32]) {
         let weights = tensors.resolve(self.file);
         let eps = self.file.header().config.layer_norm_eps;
         let width = weights.weight.len();
-        let rows = MatrixMut::new(rows, rows.len() / width, width, width);
-        self.kernel
-            .layer_norm(rows, weights.weight, weights.bias, eps);
+        let count = share::parts(team, rows.len(), share::LEAST_VALUES);
+        let height = (rows.len() / width).div_ceil(count).max(1);
+        team.share(rows.chunks_mut(height * width), |rows| {
+            let rows = MatrixMut::new(rows, rows.len() / width, width, width);
+            self.kernel
+                .layer_norm(rows, weights.weight, weights.bias, eps);
+        });
     }
 }
 

@@ -18,6 +18,7 @@ mod product;
 mod rows;
 pub mod sgemm;
 mod table;
+mod team;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -29,6 +30,7 @@ pub use math::Activation;
 pub use matrix::WHOLE_ROW;
 pub use matrix::{Matrix, MatrixMut, QuantizedRows, QuantizedView, QuantizedViewMut, RowRange};
 pub use product::{Epilogue, MAX_K, PackedLinear, ShapeError};
+pub use team::{MAX_MEMBERS, Team};
 
 use half::f16;
 use std::fmt;

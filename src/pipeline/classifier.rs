@@ -13,7 +13,7 @@ pub struct ClassifierOptions {
     pub text: TextOptions,
     /// From logits to scores; `None` for what transformers would choose, [`Function::auto`].
     pub function: Option<Function>,
-    /// Threads; `None` for as many as the operating system lets this process use at a time.
+    /// Threads; `None` for the physical cores that this process may use.
     pub threads: Option<usize>,
     /// Tokens that one thread computes at a time, about. Bounds the working memory.
     pub batch_tokens: usize,

@@ -14,7 +14,7 @@ pub struct EmbedderOptions {
     pub text: TextOptions,
     /// From hidden states to vectors.
     pub embedding: EmbeddingOptions,
-    /// Threads; `None` for as many as the operating system lets this process use at a time.
+    /// Threads; `None` for the physical cores that this process may use.
     pub threads: Option<usize>,
     /// Tokens that one thread computes at a time, about. Bounds the working memory.
     pub batch_tokens: usize,

@@ -56,7 +56,8 @@ impl EmbeddingOptions {
 /// token for 384 channels), also for a text of thousands of windows.
 const CHUNK_TOKENS: usize = 512;
 
-/// Runs batches on one thread. Owns the working memory, which grows to the largest batch and is then reused.
+/// Runs batches. Owns the working memory, which grows to the largest batch and is then reused, and the threads that
+/// share each pass, if there are any.
 #[derive(Debug)]
 pub struct Encoder {
     model: Model,
@@ -68,7 +69,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder without working memory yet.
+    /// An encoder without working memory yet, that computes on the calling thread.
     pub fn new(model: &Model) -> Encoder {
         Encoder {
             model: model.clone(),
@@ -77,6 +78,14 @@ impl Encoder {
             record: Vec::new(),
             spare: Vec::new(),
         }
+    }
+
+    /// Sets how many threads compute each batch together, the calling one included; more than sixteen are not used. They
+    /// sleep between batches, and end with the encoder. An int8 model's results do not depend on them.
+    ///
+    /// This makes one text faster. For many texts, one encoder for each thread has more throughput.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.scratch.set_threads(threads);
     }
 
     /// Appends one sentence vector for each record to `out`.

@@ -16,6 +16,7 @@ mod span_tokens;
 mod tagger;
 mod task;
 mod text_encoder;
+mod threads;
 mod workers;
 mod zero_shot;
 
@@ -35,6 +36,7 @@ pub use tagger::{Entity, Tagger, TaggerOptions};
 pub(crate) use task::TaskLane;
 pub use task::{RunOptions, Task};
 pub use text_encoder::{EncodedText, LongText, Text, TextEncoder, TextOptions};
+pub(crate) use threads::physical_cores;
 pub(crate) use zero_shot::entailment;
 pub use zero_shot::{EntailmentClassifier, EntailmentOptions, Label, LabelOptions, LabelVectors};
 

@@ -5,7 +5,7 @@ use super::encoder::Encoder;
 use super::layers::Layers;
 use super::model::Model;
 use super::text_encoder::EncodedText;
-use super::workers::default_threads;
+use super::threads::physical_cores;
 use crate::error::Result;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,7 +70,7 @@ pub trait Task: Send + Sync {
 /// How work is spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Threads; `None` for as many as the operating system lets this process use at a time.
+    /// Threads; `None` for the physical cores that this process may use.
     pub threads: Option<usize>,
     /// Tokens that one thread computes at a time, about. Bounds the working memory.
     pub batch_tokens: usize,
@@ -94,9 +94,12 @@ pub(crate) struct TaskLane<T: Task + ?Sized> {
 }
 
 impl<T: Task + ?Sized> TaskLane<T> {
-    pub(crate) fn new(task: &T) -> Self {
+    /// A lane whose batches `team` threads compute together.
+    pub(crate) fn new(task: &T, team: usize) -> Self {
+        let mut encoder = Encoder::new(task.model());
+        encoder.set_threads(team);
         TaskLane {
-            encoder: Encoder::new(task.model()),
+            encoder,
             batch: Batch::new(),
             room: task.room(),
             pending: Vec::new(),
@@ -152,12 +155,13 @@ fn run_all<T: Task + ?Sized>(
     inputs: &[T::Input<'_>],
     run: RunOptions,
 ) -> Result<Vec<T::Answer>> {
-    let threads = run.threads.unwrap_or_else(default_threads);
+    let threads = run.threads.unwrap_or_else(physical_cores);
     let next = AtomicUsize::new(0);
     let answers = Mutex::new(Vec::with_capacity(inputs.len()));
     let failure = Mutex::new(None);
+    let lanes = threads.min(inputs.len()).max(1);
     let work = || {
-        let mut lane = TaskLane::new(task);
+        let mut lane = TaskLane::new(task, threads / lanes);
         let mut taken = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -189,7 +193,7 @@ fn run_all<T: Task + ?Sized>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..threads.min(inputs.len()) {
+        for _ in 1..lanes {
             scope.spawn(work);
         }
         work();

@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::encoder::Encoder;
 use super::model::Model;
 use super::text_encoder::{Text, TextEncoder, TextOptions};
+use super::threads::physical_cores;
 use crate::error::Result;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +44,7 @@ impl Workers {
         Ok(Workers {
             model: model.clone(),
             text_encoder: TextEncoder::new(model, options)?,
-            threads: threads.unwrap_or_else(default_threads).max(1),
+            threads: threads.unwrap_or_else(physical_cores).max(1),
             batch_tokens: batch_tokens.max(1),
             idle: Mutex::new(Vec::new()),
         })
@@ -79,8 +80,10 @@ impl Workers {
         compute: impl Fn(&mut Worker, usize, &mut Vec<f32>) -> Result<()> + Sync,
     ) -> Result<Vec<f32>> {
         let threads = self.threads.min(count);
+        // Threads that no batch is left for help with the others.
+        let team = self.threads / threads.max(1);
         if threads <= 1 {
-            let mut worker = self.take();
+            let mut worker = self.take(team);
             let mut out = Vec::new();
             let result = (0..count).try_for_each(|index| compute(&mut worker, index, &mut out));
             self.give_back(worker);
@@ -92,7 +95,7 @@ impl Workers {
         let results: Vec<Mutex<Result<Vec<f32>>>> =
             (0..count).map(|_| Mutex::new(Ok(Vec::new()))).collect();
         let work = || {
-            let mut worker = self.take();
+            let mut worker = self.take(team);
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= count {
@@ -124,12 +127,15 @@ impl Workers {
         Ok(all)
     }
 
-    fn take(&self) -> Worker {
-        lock(&self.idle).pop().unwrap_or_else(|| Worker {
+    /// A worker whose batches `team` threads compute together.
+    fn take(&self, team: usize) -> Worker {
+        let mut worker = lock(&self.idle).pop().unwrap_or_else(|| Worker {
             text_encoder: self.text_encoder.clone(),
             encoder: Encoder::new(&self.model),
             batch: Batch::new(),
-        })
+        });
+        worker.encoder.set_threads(team);
+        worker
     }
 
     fn give_back(&self, worker: Worker) {
@@ -140,11 +146,6 @@ impl Workers {
 /// What a panicking thread leaves behind is still a list of whole values.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Threads that the operating system lets this process use at a time.
-pub(super) fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Cuts `texts` into runs of about `batch_tokens` tokens.

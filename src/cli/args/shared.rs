@@ -4,8 +4,8 @@ use crate::cli::{
     exit::Failure,
     input::{InputFormat, InputOptions},
     stream::OnError,
-    threads::physical_cores,
 };
+use crate::pipeline::physical_cores;
 use clap::{Args, ValueEnum};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -176,14 +176,11 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The number of threads; never more than `records` where that is known.
-    pub fn threads(&self, records: Option<usize>) -> usize {
-        match (self.threads, records) {
-            (Some(threads), _) => threads,
-            (None, Some(0 | 1)) => 1,
-            (None, Some(records)) => physical_cores().min(records),
-            (None, None) => physical_cores(),
-        }
+    /// The number of workers, never more than `records` where that is known, and the threads that each of them has.
+    pub fn workers(&self, records: Option<usize>) -> (usize, usize) {
+        let threads = self.threads.unwrap_or_else(physical_cores);
+        let workers = records.map_or(threads, |records| records.clamp(1, threads));
+        (workers, threads / workers)
     }
 }
 

@@ -40,7 +40,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
     let regression = *problem_type == Some(ProblemType::Regression);
     let options = engine::text_options(&args.text, None);
     // Options that do not fit the model are found before the input is touched.
-    Lane::new(&model, &options).map_err(Failure::usage)?;
+    Lane::new(&model, &options, 1).map_err(Failure::usage)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let shape = record_shape(args.format, &args.input);
     let mut format = record_format(
@@ -105,8 +105,8 @@ impl Task for Classify {
         &self.format
     }
 
-    fn worker(&self) -> Result<Lane> {
-        Lane::new(&self.model, &self.options)
+    fn worker(&self, team: usize) -> Result<Lane> {
+        Lane::new(&self.model, &self.options, team)
     }
 
     fn weight(&self, record: &Record) -> usize {

@@ -34,7 +34,7 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
     let options = engine::text_options(&args.text, prompt);
     let embedding = engine::embedding_options(&args.vector);
     let dimensions = embedding.width(&model).map_err(Failure::usage)?;
-    Lane::new(&model, &options).map_err(Failure::usage)?;
+    Lane::new(&model, &options, 1).map_err(Failure::usage)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let columns = element.columns(dimensions);
     let format = vector_format(args, &model, &input, dimensions);
@@ -102,8 +102,8 @@ impl Task for Embed {
         &self.format
     }
 
-    fn worker(&self) -> Result<Lane> {
-        Lane::new(&self.model, &self.options)
+    fn worker(&self, team: usize) -> Result<Lane> {
+        Lane::new(&self.model, &self.options, team)
     }
 
     fn weight(&self, record: &Record) -> usize {

@@ -161,8 +161,10 @@ fn run<T: Task>(
 ) -> Result<u8, Failure> {
     let (input_args, output, run) = args;
     let (sink, before) = open_output(output, &input_args.files, task.format(), array)?;
+    let (workers, team) = run.workers(input.records);
     let settings = Settings {
-        threads: run.threads(input.records),
+        workers,
+        team,
         batch_tokens: run.batch_tokens,
         on_error: output.on_error,
         max_record_bytes: input_args.max_line_bytes,

@@ -33,7 +33,7 @@ pub fn similarity(args: &SimilarityArgs) -> Result<u8, Failure> {
     let options = engine::text_options(&args.text, prompt);
     let embedding = engine::embedding_options(&args.vector);
     let dimensions = embedding.width(&model).map_err(Failure::usage)?;
-    Lane::new(&model, &options).map_err(Failure::usage)?;
+    Lane::new(&model, &options, 1).map_err(Failure::usage)?;
     let input = Input::open(&args.input, &args.run, true)?;
     let mut format = record_format(
         record_shape(args.format, &args.input),
@@ -78,8 +78,8 @@ impl Task for Similarity {
         &self.format
     }
 
-    fn worker(&self) -> Result<Lane> {
-        Lane::new(&self.model, &self.options)
+    fn worker(&self, team: usize) -> Result<Lane> {
+        Lane::new(&self.model, &self.options, team)
     }
 
     fn weight(&self, record: &Record) -> usize {

@@ -70,8 +70,8 @@ impl<T: Task + 'static, S: Show<T>> stream::Task for Stream<T, S> {
         self.command.show.format()
     }
 
-    fn worker(&self) -> Result<TaskLane<T>> {
-        Ok(TaskLane::new(&self.command.task))
+    fn worker(&self, team: usize) -> Result<TaskLane<T>> {
+        Ok(TaskLane::new(&self.command.task, team))
     }
 
     fn weight(&self, record: &Record) -> usize {

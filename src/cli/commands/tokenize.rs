@@ -70,7 +70,7 @@ impl Task for Tokenize {
         &self.shape
     }
 
-    fn worker(&self) -> Result<Room> {
+    fn worker(&self, _: usize) -> Result<Room> {
         Ok(Room {
             tokens: match self.shape.shape {
                 TokenShape::Jsonl => Tokens::new(),

@@ -117,7 +117,7 @@ pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failu
         ..text.clone()
     };
     let vectors = LabelVectors::new(model, &labels, label_text, vectors).map_err(Failure::task)?;
-    Lane::new(model, &text).map_err(Failure::usage)?;
+    Lane::new(model, &text, 1).map_err(Failure::usage)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let max_length = text.max_length.unwrap_or(model.header().max_length);
     let task = NearestLabel {
@@ -268,8 +268,8 @@ impl Task for NearestLabel {
         &self.show.format
     }
 
-    fn worker(&self) -> Result<Lane> {
-        Lane::new(&self.model, &self.text)
+    fn worker(&self, team: usize) -> Result<Lane> {
+        Lane::new(&self.model, &self.text, team)
     }
 
     fn weight(&self, record: &Record) -> usize {

@@ -38,8 +38,8 @@ pub trait Task: Send + Sync + 'static {
     type Worker;
     /// The format.
     fn format(&self) -> &Self::Format;
-    /// Made by each thread when its first job comes.
-    fn worker(&self) -> Result<Self::Worker>;
+    /// Made by each worker when its first job comes; `team` threads may compute its jobs together.
+    fn worker(&self, team: usize) -> Result<Self::Worker>;
     /// Estimate of the record's tokens, before it is tokenized.
     fn weight(&self, record: &Record) -> usize;
     /// Works on records and reports each of them to `done`, in order. An error ends the run.
@@ -50,7 +50,9 @@ pub trait Task: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Number of workers, at least 1.
-    pub threads: usize,
+    pub workers: usize,
+    /// Threads of each worker, at least 1.
+    pub team: usize,
     /// Weight of a full job, in tokens.
     pub batch_tokens: usize,
     /// What a bad record does.
@@ -186,7 +188,7 @@ pub fn run<T: Task>(
     signals: Option<Signals>,
 ) -> Result<Summary> {
     let queue = Arc::new(Queue::new(Limits {
-        workers: settings.threads,
+        workers: settings.workers,
         job_weight: settings.batch_tokens,
         split_weight: 256,
         bytes: settings.max_record_bytes,
@@ -276,7 +278,7 @@ fn start<T: Task>(
         }
     };
     spawn("reader", STACK, read)?;
-    for _ in 0..settings.threads {
+    for _ in 0..settings.workers {
         let (watch, task) = (Watch(queue.clone()), task.clone());
         let work = move || {
             let Watch(queue) = &watch;
@@ -286,7 +288,7 @@ fn start<T: Task>(
                 let result = match &mut worker {
                     Some(worker) => task.run(worker, &records, &mut done),
                     None => task
-                        .worker()
+                        .worker(settings.team)
                         .and_then(|made| task.run(worker.insert(made), &records, &mut done)),
                 };
                 match result {

@@ -98,7 +98,7 @@ impl Task for Echo {
     fn format(&self) -> &EchoFormat {
         &self.format
     }
-    fn worker(&self) -> Result<()> {
+    fn worker(&self, _: usize) -> Result<()> {
         Ok(())
     }
     fn weight(&self, _: &Record) -> usize {
@@ -126,9 +126,10 @@ impl Task for Echo {
     }
 }
 
-fn settings(threads: usize, on_error: OnError) -> Settings {
+fn settings(workers: usize, on_error: OnError) -> Settings {
     Settings {
-        threads,
+        workers,
+        team: 1,
         batch_tokens: 8,
         on_error,
         max_record_bytes: 100,

@@ -1,0 +1,354 @@
+//! Threads that share one matrix operation after another, with a fork and join of less than a microsecond.
+//!
+//! A forward pass of one text is some fifty operations of a few microseconds each. Handing them over through a queue and a
+//! condition variable, as thread pools do, costs more than they take. Here each thread has one slot, on a cache line of its
+//! own: the leader writes a part of the work into it, and reads there when it is done. Threads watch their slots while a pass is
+//! under way and sleep soon after it. A part that its thread has not taken yet when the leader is done with its own is
+//! taken back, so that a sleeping or preempted thread costs little.
+
+use std::cell::UnsafeCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Most threads that share an operation: one more has nothing to gain in operations of this size.
+pub const MAX_MEMBERS: usize = 16;
+
+/// How long a thread watches its slot before it sleeps. Waking it takes about as long.
+const WATCH: Duration = Duration::from_micros(100);
+
+/// The leader's: the thread sleeps or watches.
+const IDLE: u8 = 0;
+/// There is a part to take.
+const READY: u8 = 1;
+/// The thread works.
+const TAKEN: u8 = 2;
+/// The thread's part panicked; the slot is the leader's.
+const FAILED: u8 = 3;
+/// The thread shall end.
+const END: u8 = 4;
+
+/// A part of the work, without its types and lifetimes.
+#[derive(Clone, Copy)]
+struct Part {
+    call: unsafe fn(*const (), *mut ()),
+    work: *const (),
+    part: *mut (),
+}
+
+/// What the leader and one thread share. Two cache lines, since CPUs fetch them in pairs.
+#[repr(align(128))]
+struct Slot {
+    state: AtomicU8,
+    /// The thread sleeps, or is about to.
+    asleep: AtomicBool,
+    /// The leader's, but in the state `TAKEN` the thread's.
+    part: UnsafeCell<Option<Part>>,
+}
+
+// SAFETY: `part` is accessed by one side at a time, as `state` says, with acquire and release between them; the pointers in
+// it come from values that `Team::share` requires to be `Send` and `Sync`.
+unsafe impl Send for Slot {}
+// SAFETY: as above.
+unsafe impl Sync for Slot {}
+
+struct Member {
+    slot: Arc<Slot>,
+    thread: JoinHandle<()>,
+}
+
+/// The calling thread and its helpers.
+///
+/// With one member it is the calling thread alone, and costs nothing. Helpers are started by [`Team::resize`].
+#[derive(Default)]
+pub struct Team {
+    helpers: Vec<Member>,
+    /// Helpers that take part now.
+    active: usize,
+}
+
+impl std::fmt::Debug for Team {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Team({})", self.members())
+    }
+}
+
+impl Team {
+    /// Number of threads, the calling one included.
+    pub fn members(&self) -> usize {
+        self.active + 1
+    }
+
+    /// Makes it a team of so many threads (at least 1, at most [`MAX_MEMBERS`]). Where the system refuses to start threads, it
+    /// stays smaller.
+    pub fn resize(&mut self, members: usize) {
+        let wanted = members.clamp(1, MAX_MEMBERS) - 1;
+        while self.helpers.len() < wanted {
+            let slot = Arc::new(Slot {
+                state: AtomicU8::new(IDLE),
+                asleep: AtomicBool::new(false),
+                part: UnsafeCell::new(None),
+            });
+            let watched = slot.clone();
+            let started = thread::Builder::new()
+                .name("encoder".to_owned())
+                .stack_size(512 << 10)
+                .spawn(move || help(&watched));
+            match started {
+                Ok(thread) => self.helpers.push(Member { slot, thread }),
+                Err(_) => break,
+            }
+        }
+        self.active = wanted.min(self.helpers.len());
+    }
+
+    /// Calls `work` once with each of `parts`, of which there may be up to [`Team::members`] (further ones are done by
+    /// the calling thread), on as many threads, and returns when all are done.
+    ///
+    /// # Panics
+    /// If `work` does, after all parts have ended.
+    pub fn share<T: Send>(
+        &mut self,
+        parts: impl IntoIterator<Item = T>,
+        work: impl Fn(T) + Sync,
+    ) {
+        let mut parts = parts.into_iter();
+        let Some(own) = parts.next() else {
+            return;
+        };
+        let mut others: [Option<T>; MAX_MEMBERS - 1] = [const { None }; MAX_MEMBERS - 1];
+        let work_of = |part: &mut Option<T>| {
+            if let Some(part) = part.take() {
+                work(part);
+            }
+        };
+        let others = others.as_mut_ptr();
+        // Behind all that the helpers borrow, so that it is dropped before.
+        let mut join = Join {
+            helpers: &self.helpers[..0],
+        };
+        for (index, member) in self.helpers[..self.active].iter().enumerate() {
+            let Some(part) = parts.next() else {
+                break;
+            };
+            // SAFETY: there are at most MAX_MEMBERS − 1 helpers, and nobody else uses this element before `hand_over`.
+            let place = unsafe { &mut *others.add(index) };
+            *place = Some(part);
+            // SAFETY: `join` waits for the part, in its drop too, before `place`, `work_of` or what they borrow can end; no
+            // one else touches `place`; T is Send and `work` is Sync.
+            unsafe { member.slot.hand_over(&work_of, place) };
+            if member.slot.asleep.load(Ordering::SeqCst) {
+                member.thread.thread().unpark();
+            }
+            join.helpers = &self.helpers[..index + 1];
+        }
+        work(own);
+        for part in parts {
+            work(part);
+        }
+        let failed = join.finish();
+        std::mem::forget(join);
+        assert!(!failed, "a part of a shared operation panicked");
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        for member in &self.helpers {
+            member.slot.state.store(END, Ordering::SeqCst);
+            member.thread.thread().unpark();
+        }
+        for member in self.helpers.drain(..) {
+            // It ends without a panic: `help` catches those of its parts.
+            let _ = member.thread.join();
+        }
+    }
+}
+
+/// Helpers that have a part of the operation under way.
+struct Join<'a> {
+    helpers: &'a [Member],
+}
+
+impl Join<'_> {
+    /// Waits until all parts are done, and does those that nobody has taken; whether one panicked.
+    fn finish(&mut self) -> bool {
+        let mut failed = false;
+        for member in self.helpers {
+            if let Some(part) = member.slot.take(IDLE) {
+                // SAFETY: the part was handed over for one call, and is taken back for it.
+                let call = || unsafe { (part.call)(part.work, part.part) };
+                failed |= panic::catch_unwind(AssertUnwindSafe(call)).is_err();
+                continue;
+            }
+            let mut spins = 0u32;
+            while member.slot.state.load(Ordering::Acquire) == TAKEN {
+                spins += 1;
+                // A helper that takes this long was preempted, perhaps by this thread.
+                if spins.is_multiple_of(4096) {
+                    thread::yield_now();
+                }
+                std::hint::spin_loop();
+            }
+            failed |= member.slot.state.swap(IDLE, Ordering::Acquire) == FAILED;
+        }
+        self.helpers = &[];
+        failed
+    }
+}
+
+impl Drop for Join<'_> {
+    // The calling thread's part panicked: the others still borrow from its stack.
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Slot {
+    /// Gives the thread `work(part)` to do.
+    ///
+    /// # Safety
+    /// The slot is idle and the caller its leader. `work` and `part` live, and are used by nobody else, until the slot
+    /// is idle again; they may be used by another thread.
+    unsafe fn hand_over<T, F: Fn(&mut T)>(&self, work: &F, part: &mut T) {
+        /// # Safety
+        /// The pointers come from a `&F` and a `&mut T` that live.
+        unsafe fn call<T, F: Fn(&mut T)>(work: *const (), part: *mut ()) {
+            // SAFETY: as the function's contract says.
+            unsafe { (*work.cast::<F>())(&mut *part.cast::<T>()) }
+        }
+        let part = Part {
+            call: call::<T, F>,
+            work: (&raw const *work).cast(),
+            part: (&raw mut *part).cast(),
+        };
+        // SAFETY: an idle slot's part is the leader's.
+        unsafe { *self.part.get() = Some(part) };
+        self.state.store(READY, Ordering::SeqCst);
+    }
+
+    /// Takes the part that is ready, if there is one, and leaves the slot in `state`.
+    fn take(&self, state: u8) -> Option<Part> {
+        self.state
+            .compare_exchange(READY, state, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        // SAFETY: who turned READY into something else has the part to itself until it changes the state again (a
+        // helper), or as the only leader.
+        unsafe { *self.part.get() }
+    }
+
+    /// Watches, and sleeps from time to time, until there is a part or the end.
+    fn wait(&self) -> u8 {
+        loop {
+            let since = Instant::now();
+            while since.elapsed() < WATCH {
+                for _ in 0..256 {
+                    let state = self.state.load(Ordering::Acquire);
+                    if state == READY || state == END {
+                        return state;
+                    }
+                    std::hint::spin_loop();
+                }
+            }
+            self.asleep.store(true, Ordering::SeqCst);
+            // The leader stores READY and then reads `asleep`; one of both sees the other's. Once awake it watches again,
+            // even if its part was taken back meanwhile: more follow.
+            if self.state.load(Ordering::SeqCst) == IDLE {
+                thread::park();
+            }
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A helper's life.
+fn help(slot: &Slot) {
+    while slot.wait() != END {
+        if let Some(part) = slot.take(TAKEN) {
+            // SAFETY: the leader handed the part over for one call and waits for it.
+            let call = || unsafe { (part.call)(part.work, part.part) };
+            let state = match panic::catch_unwind(AssertUnwindSafe(call)) {
+                Ok(()) => IDLE,
+                Err(_) => FAILED,
+            };
+            slot.state.store(state, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    fn team(members: usize) -> Team {
+        let mut team = Team::default();
+        team.resize(members);
+        team
+    }
+
+    #[test]
+    fn every_part_is_done_once() {
+        for members in [1, 2, 3, 5, MAX_MEMBERS] {
+            let mut team = team(members);
+            assert_eq!(team.members(), members);
+            for round in 0..200 {
+                let mut values = vec![0usize; 97];
+                let count = 1 + round % (members + 3);
+                let parts = values.chunks_mut(97usize.div_ceil(count)).enumerate();
+                team.share(parts, |(index, values)| {
+                    for value in values {
+                        *value += index + round;
+                    }
+                });
+                let size = 97usize.div_ceil(count);
+                let expected = (0..97).map(|i| i / size + round);
+                assert!(values.iter().copied().eq(expected));
+                if round % 50 == 0 {
+                    // Long enough for the helpers to fall asleep.
+                    thread::sleep(WATCH * 3);
+                }
+            }
+            team.share([0usize; 0], |_| unreachable!("there is no part"));
+        }
+    }
+
+    #[test]
+    fn teams_grow_and_shrink() {
+        let mut team = team(4);
+        let calls = AtomicUsize::new(0);
+        for members in [2, 4, 1, 3, 99, 0] {
+            team.resize(members);
+            assert_eq!(team.members(), members.clamp(1, MAX_MEMBERS));
+            calls.store(0, Ordering::Relaxed);
+            team.share(0..team.members(), |_| {
+                calls.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(calls.load(Ordering::Relaxed), team.members());
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_after_all_parts_have_ended() {
+        let mut team = team(3);
+        for failing in 0..3 {
+            let ended = AtomicUsize::new(0);
+            let run = || {
+                team.share(0..3, |part| {
+                    assert_ne!(part, failing, "as it should");
+                    thread::sleep(Duration::from_millis(5));
+                    ended.fetch_add(1, Ordering::Relaxed);
+                });
+            };
+            assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
+            assert_eq!(ended.load(Ordering::Relaxed), 2);
+        }
+        let sum = AtomicUsize::new(0);
+        team.share([1, 2, 3], |part| {
+            sum.fetch_add(part, Ordering::Relaxed);
+        });
+        assert_eq!(sum.load(Ordering::Relaxed), 6);
+    }
+}
