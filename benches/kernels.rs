@@ -161,24 +161,20 @@ mod linear {
 
 /// The feed-forward's first half: product, GELU and the next layer's bytes.
 #[divan::bench(args = kernels(), sample_count = 200)]
-fn linear_quantize_128(bencher: Bencher, name: &str) {
+fn linear_and_quantize_128(bencher: Bencher, name: &str) {
     let (kernel, layer, scale) = (kernel(name), Layer::new(1536, 384), vec![1.0; 1536]);
     let a = quantized(kernel, 128, 384);
     let mut out = QuantizedRows::new();
     out.resize(128, 1536, GROUP);
-    let mut scratch = Vec::new();
+    let mut inner = vec![0.0; 128 * 1536];
     bencher
         .counter(ItemsCount::new(128 * 384 * 1536usize))
         .bench_local(|| {
-            let (a, w) = (a.view(), layer.packed());
-            kernel.linear_quantize(
-                a,
-                w,
-                Activation::Gelu,
-                Some(&scale),
-                out.view_mut(),
-                &mut scratch,
-            );
+            let y = MatrixMut::new(&mut inner, 128, 1536, 1536);
+            let epilogue = Epilogue::Store(Activation::Gelu);
+            kernel.linear(a.view(), layer.packed(), epilogue, y);
+            let y = Matrix::new(&inner, 128, 1536, 1536);
+            kernel.quantize_rows(y, Some(&scale), out.view_mut());
         });
 }
 

@@ -1,10 +1,10 @@
 //! Scaled dot-product attention, one sequence and head at a time.
 
 use super::biased_attention::{self, BiasedScratch};
-use super::share::{self, columns_of};
 use super::{Forward, SequencesView, resize};
-use crate::format::header::{Config, Precision};
-use crate::kernels::{self, Kernel, Matrix, MatrixMut, Team, sgemm};
+use crate::format::header::Precision;
+use crate::kernels::{self, Kernel, Matrix, MatrixMut, sgemm};
+use std::ops::Range;
 
 /// Queries that are scored together in f32: their scores for 512 keys are 128 KiB.
 const QUERY_ROWS: usize = 64;
@@ -18,64 +18,50 @@ pub(super) struct AttentionScratch {
     scores: Vec<f32>,
 }
 
-/// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of every head to `context`, `[tokens, hidden_size]`.
+/// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of some heads to `context`.
 ///
-/// `query_key_value` is `[tokens, 3·hidden_size]`: queries, keys, values, each with its heads side by side. The threads of
-/// the team share the heads of a sequence; each has its own of the `scratches`.
+/// Queries, keys, values and `context` are `[tokens, heads·head_size]`: these heads side by side.
 pub(super) fn run(
     forward: &Forward<'_>,
-    config: &Config,
     sequences: SequencesView<'_>,
-    query_key_value: &[f32],
-    team: &mut Team,
-    scratches: &mut Vec<AttentionScratch>,
-    context: &mut [f32],
+    heads: Range<usize>,
+    (query, key, value): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
+    scratch: &mut AttentionScratch,
+    context: MatrixMut<'_>,
 ) {
-    let hidden = config.hidden_size;
-    let head_size = hidden / config.num_attention_heads;
-    if scratches.len() < team.members() {
-        scratches.resize_with(team.members(), AttentionScratch::default);
-    }
+    let head_size = query.columns() / heads.len();
+    let mut later_rows = context;
     for range in sequences.ranges() {
-        let tokens = range.len();
-        let rows = &query_key_value[range.start * 3 * hidden..range.end * 3 * hidden];
-        let context = &mut context[range.start * hidden..range.end * hidden];
-        let context = MatrixMut::new(context, tokens, hidden, hidden);
-        let work = tokens * (3 * hidden + tokens * config.num_attention_heads);
-        let count = share::parts(team, work, share::LEAST_VALUES);
-        let parts = columns_of(context, head_size, count).zip(&mut *scratches);
-        team.share(parts, |((columns, context), scratch)| {
-            let mut rest = context;
-            for first in columns.step_by(head_size) {
-                let part = |index: usize| {
-                    Matrix::new(&rows[index * hidden + first..], tokens, head_size, 3 * hidden)
-                };
-                let parts = (part(0), part(1), part(2));
-                let (out, later) = rest.split_columns(head_size);
-                rest = later;
-                one_head(forward, config, first / head_size, parts, scratch, out);
-            }
-        });
+        let (mut rest, later) = later_rows.split_rows(range.len());
+        later_rows = later;
+        for (index, head) in heads.clone().enumerate() {
+            let columns = index * head_size..(index + 1) * head_size;
+            let [query, key, value] = [query, key, value]
+                .map(|all| all.row_range(range.clone()).column_range(columns.clone()));
+            let (out, later) = rest.split_columns(head_size);
+            rest = later;
+            one_head(forward, head, (query, key, value), scratch, out);
+        }
     }
 }
 
 /// One sequence and head: query, key and value `[tokens, head_size]`.
 fn one_head(
     forward: &Forward<'_>,
-    config: &Config,
     head: usize,
     (query, key, value): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
     scratch: &mut AttentionScratch,
     out: MatrixMut<'_>,
 ) {
     let kernel = forward.kernel;
+    let header = forward.file.header();
     if let Some(bias) = forward.tensors.relative_attention_bias {
         let bias = forward.file.get(bias);
-        let distances = bias.len() / config.num_attention_heads;
+        let distances = bias.len() / header.config.num_attention_heads;
         let bias = &bias[head * distances..][..distances];
         return biased_attention::run(kernel, (query, key, value), bias, &mut scratch.biased, out);
     }
-    match forward.file.header().precision {
+    match header.precision {
         Precision::Int8 => {
             let scale = 1.0 / (query.columns() as f32).sqrt();
             kernel.attention(query, key, value, scale, &mut scratch.int8, out);

@@ -1,8 +1,8 @@
 //! What each token looks at: the softmax weights of one layer, in f32.
 
 use super::Forward;
-use super::linear::LinearScratch;
-use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, Team, sgemm};
+use super::linear::Input;
+use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, QuantizedRows, sgemm};
 
 impl Forward<'_> {
     /// Weights `[heads, tokens, tokens]` of layer `layer` (from 0) for one sequence whose states behind the layer before
@@ -14,19 +14,25 @@ impl Forward<'_> {
         let config = &self.file.header().config;
         let (width, heads) = (config.hidden_size, config.num_attention_heads);
         let (tokens, head_size) = (hidden.len() / width, width / heads);
+        let rows = Matrix::new(hidden, tokens, width, width);
+        let layer = &self.tensors.layer(layer, config).query_key_value;
+        let layer = layer.resolve(self.file);
+        let mut quantized = QuantizedRows::new();
+        layer.reserve(&mut quantized, tokens);
+        layer.quantize(self.kernel, rows, 0..width, quantized.view_mut());
+        let x = Input {
+            rows,
+            quantized: quantized.view(),
+        };
         let mut query_key_value = vec![0.0; tokens * 3 * width];
-        self.tensors
-            .layer(layer, config)
-            .query_key_value
-            .resolve(self.file)
-            .forward(
-                self.kernel,
-                hidden,
-                Epilogue::Store(Activation::Identity),
-                &mut Team::default(),
-                &mut LinearScratch::default(),
-                &mut query_key_value,
-            );
+        layer.forward(
+            self.kernel,
+            x,
+            0..3 * width,
+            Epilogue::Store(Activation::Identity),
+            &mut Vec::new(),
+            MatrixMut::new(&mut query_key_value, tokens, 3 * width, 3 * width),
+        );
         let bias = self.tensors.relative_attention_bias;
         let bias = bias.map(|tensor| self.file.get(tensor));
         let mut weights = vec![0.0; heads * tokens * tokens];

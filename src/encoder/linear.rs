@@ -1,113 +1,136 @@
-//! A linear layer on packed rows, in the model's precision, on all threads of a team.
+//! A linear layer on packed rows, in the model's precision.
 
 use super::resize;
-use super::share::{self, columns_of, ranges};
 use super::tensors::LinearWeights;
-use crate::kernels::{Epilogue, Kernel, Matrix, MatrixMut, QuantizedRows, Team, sgemm};
-use half::f16;
+use crate::kernels::{
+    Epilogue, Kernel, Matrix, MatrixMut, QuantizedRows, QuantizedView, QuantizedViewMut, sgemm,
+};
+use std::ops::Range;
 
 /// Output channels of an f16 layer that are widened to f32 at a time: 64 × 1,536 f32 are 384 KiB, which the
 /// second-level cache holds.
 const WIDENED_ROWS: usize = 64;
 
-/// Columns of a part of a product: whole tiles of every kernel.
-const COLUMNS: usize = 64;
-
-/// Working memory of [`LinearWeights::forward`].
-#[derive(Debug, Default)]
-pub(super) struct LinearScratch {
-    quantized: QuantizedRows,
-    /// For each thread, `[WIDENED_ROWS, k]`.
-    widened: Vec<Vec<f32>>,
+/// What a linear layer reads: `[rows, k]`, and the same quantized, which an f16 layer does not look at.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    pub(super) rows: Matrix<'a>,
+    pub(super) quantized: QuantizedView<'a>,
 }
 
 impl LinearWeights<'_> {
-    /// out = epilogue(x·Wᵀ + b), with `x` `[rows, k]` and `out` `[rows, n]`.
+    /// Number of inputs.
+    pub(super) fn k(&self) -> usize {
+        match self {
+            LinearWeights::Int8 { packed, .. } => packed.k(),
+            LinearWeights::F16 { k, .. } => *k,
+        }
+    }
+
+    /// Number of outputs.
+    pub(super) fn n(&self) -> usize {
+        match self {
+            LinearWeights::Int8 { packed, .. } => packed.n(),
+            LinearWeights::F16 { n, .. } => *n,
+        }
+    }
+
+    /// Inputs that are quantized together, and outputs that may be cut off without cutting such a group of the next layer.
+    pub(super) fn group(&self) -> usize {
+        match self {
+            LinearWeights::Int8 { packed, .. } => packed.group().min(packed.k()),
+            LinearWeights::F16 { .. } => WIDENED_ROWS,
+        }
+    }
+
+    /// Makes room for `rows` quantized inputs; an f16 layer's are empty.
+    pub(super) fn reserve(&self, quantized: &mut QuantizedRows, rows: usize) {
+        match self {
+            LinearWeights::Int8 { packed, .. } => {
+                quantized.resize(rows, packed.k(), packed.group());
+            }
+            LinearWeights::F16 { .. } => quantized.resize(rows, 0, 64),
+        }
+    }
+
+    /// Quantizes some columns of the inputs `x`, `[rows, columns]`, if the layer is of int8.
+    pub(super) fn quantize(
+        &self,
+        kernel: Kernel,
+        x: Matrix<'_>,
+        columns: Range<usize>,
+        out: QuantizedViewMut<'_>,
+    ) {
+        if let LinearWeights::Int8 { input_scale, .. } = self {
+            kernel.quantize_rows(x, Some(&input_scale[columns]), out);
+        }
+    }
+
+    /// LayerNorm of `x`, `[rows, k]`, in place, and [`LinearWeights::quantize`] of the result.
+    pub(super) fn norm_and_quantize(
+        &self,
+        kernel: Kernel,
+        x: MatrixMut<'_>,
+        (weight, bias, eps): (&[f32], &[f32], f32),
+        out: QuantizedViewMut<'_>,
+    ) {
+        match self {
+            LinearWeights::Int8 { input_scale, .. } => {
+                kernel.layer_norm_quantize(x, weight, bias, eps, Some(input_scale), out);
+            }
+            LinearWeights::F16 { .. } => kernel.layer_norm(x, weight, bias, eps),
+        }
+    }
+
+    /// out = epilogue(x·Wᵀ + b) of some outputs, `[rows, columns]`. `widened` is working memory.
+    ///
+    /// # Panics
+    /// If the columns of an int8 layer begin (or end, unless at n) off a multiple of 16.
     pub(super) fn forward(
         &self,
         kernel: Kernel,
-        x: &[f32],
+        x: Input<'_>,
+        columns: Range<usize>,
         epilogue: Epilogue,
-        team: &mut Team,
-        scratch: &mut LinearScratch,
-        out: &mut [f32],
+        widened: &mut Vec<f32>,
+        mut out: MatrixMut<'_>,
     ) {
         match *self {
-            LinearWeights::Int8 {
-                packed,
-                input_scale,
-            } => {
-                let (n, k) = (packed.n(), packed.k());
-                let rows = x.len() / k;
-                let x = Matrix::new(x, rows, k, k);
-                let quantized = &mut scratch.quantized;
-                quantized.resize(rows, k, packed.group());
-                let count = share::parts(team, rows * k, share::LEAST_VALUES);
-                let mut rest = Some(quantized.view_mut());
-                let parts = ranges(rows, 1, count).map(|rows| {
-                    let (now, later) = rest.take()?.split_rows(rows.len());
-                    rest = Some(later);
-                    Some((x.row_range(rows), now))
-                });
-                team.share(parts.flatten(), |(x, out)| {
-                    kernel.quantize_rows(x, Some(input_scale), out);
-                });
-                let count = share::parts(team, rows * k * n, share::LEAST_PRODUCTS);
-                let out = MatrixMut::new(out, rows, n, n);
-                team.share(columns_of(out, COLUMNS, count), |(columns, out)| {
-                    let w = packed.columns(columns);
-                    kernel.linear(quantized.view(), w, epilogue, out);
-                });
+            LinearWeights::Int8 { packed, .. } => {
+                kernel.linear(x.quantized, packed.columns(columns), epilogue, out);
             }
-            LinearWeights::F16 { n, k, weight, bias } => {
-                let rows = x.len() / k;
-                let x = Matrix::new(x, rows, k, k);
-                let count = share::parts(team, rows * k * n, share::LEAST_PRODUCTS);
-                if scratch.widened.len() < count {
-                    scratch.widened.resize_with(count, Vec::new);
+            LinearWeights::F16 {
+                k, weight, bias, ..
+            } => {
+                fill_rows(epilogue, &bias[columns.clone()], &mut out);
+                resize(widened, WIDENED_ROWS.min(columns.len()) * k);
+                let weight = &weight[columns.start * k..columns.end * k];
+                let mut rest = out.reborrow();
+                for block in weight.chunks(WIDENED_ROWS * k) {
+                    let columns = block.len() / k;
+                    let widened = &mut widened[..block.len()];
+                    kernel.convert_f16(block, widened);
+                    let (now, later) = rest.split_columns(columns);
+                    sgemm::add_product_transposed(x.rows, Matrix::new(widened, columns, k, k), now);
+                    rest = later;
                 }
-                let out = MatrixMut::new(out, rows, n, n);
-                let parts = columns_of(out, COLUMNS, count).zip(&mut scratch.widened);
-                team.share(parts, |((columns, out), widened)| {
-                    let weight = &weight[columns.start * k..columns.end * k];
-                    widen_and_multiply(kernel, x, weight, &bias[columns], epilogue, widened, out);
-                });
+                if let Epilogue::Store(activation) = epilogue {
+                    for row in 0..out.rows() {
+                        kernel.activation(out.row(row), activation);
+                    }
+                }
             }
         }
     }
 }
 
-/// Some outputs of an f16 layer: `weight` is `[columns, k]`, `bias` `[columns]`, `out` `[rows, columns]`.
-fn widen_and_multiply(
-    kernel: Kernel,
-    x: Matrix<'_>,
-    weight: &[f16],
-    bias: &[f32],
-    epilogue: Epilogue,
-    widened: &mut Vec<f32>,
-    mut out: MatrixMut<'_>,
-) {
-    let k = x.columns();
+/// Starts every row of `out` at the bias, or adds the bias to what is there for a residual.
+fn fill_rows(epilogue: Epilogue, bias: &[f32], out: &mut MatrixMut<'_>) {
     for row in 0..out.rows() {
         let row = out.row(row);
         match epilogue {
             Epilogue::Accumulate => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
             Epilogue::Store(_) => row.copy_from_slice(bias),
-        }
-    }
-    resize(widened, WIDENED_ROWS.min(bias.len()) * k);
-    let mut rest = out.reborrow();
-    for block in weight.chunks(WIDENED_ROWS * k) {
-        let columns = block.len() / k;
-        let widened = &mut widened[..block.len()];
-        kernel.convert_f16(block, widened);
-        let (now, later) = rest.split_columns(columns);
-        sgemm::add_product_transposed(x, Matrix::new(widened, columns, k, k), now);
-        rest = later;
-    }
-    if let Epilogue::Store(activation) = epilogue {
-        for row in 0..out.rows() {
-            kernel.activation(out.row(row), activation);
         }
     }
 }

@@ -8,6 +8,7 @@ mod attention_weights;
 mod biased_attention;
 mod decoder;
 mod embeddings;
+mod layer;
 mod linear;
 mod sequences;
 mod share;
@@ -17,39 +18,34 @@ pub use sequences::Sequences;
 pub(crate) use sequences::SequencesView;
 pub(crate) use tensors::EncoderTensors;
 
-use crate::format::header::Config;
 use crate::format::{self, ModelFile};
-use crate::kernels::{Activation, Epilogue, Kernel, MatrixMut, Team};
-use attention::AttentionScratch;
-use linear::LinearScratch;
-use std::ops::Range;
-use tensors::{LayerNormTensors, LayerTensors};
+use crate::kernels::{Activation, Kernel, QuantizedRows, Team};
+use layer::{FEED_FORWARD_ROWS, MemberScratch};
 
-/// Tokens that pass through a whole feed-forward together: their inner states, the widest of all, then stay in the
-/// second-level cache (64 × 1,536 f32 are 384 KiB).
-const FEED_FORWARD_ROWS: usize = 64;
-
-/// Tokens of neighbouring sequences that pass through attention together, unless one sequence alone has more: their
-/// queries, keys and values then stay in the second-level cache (72 × 1,152 f32 are 324 KiB), and so do the layer's
-/// weights while block after block passes.
+/// Tokens of neighbouring sequences that pass through attention together on each thread, unless one sequence alone has
+/// more: their queries, keys and values then stay in the second-level cache (72 × 1,152 f32 are 324 KiB), and so do the
+/// layer's weights while block after block passes.
 const ATTENTION_ROWS: usize = 72;
 
-/// Working memory of a forward pass; grows to the largest batch and is then reused.
+/// Working memory of a forward pass, which grows to the largest batch and is then reused, and the threads that share it.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// `[tokens, embedding_size]`, where that is not the encoder's width.
     embeddings: Vec<f32>,
     /// `[tokens, hidden_size]`
     hidden: Vec<f32>,
+    /// What the next linear layer reads, quantized: `[tokens, hidden_size]`.
+    input: QuantizedRows,
     /// `[tokens of a block, 3·hidden_size]`
     query_key_value: Vec<f32>,
     /// `[tokens of a block, hidden_size]`
     context: Vec<f32>,
     /// `[FEED_FORWARD_ROWS · threads, intermediate_size]`
     inner: Vec<f32>,
-    linear: LinearScratch,
-    /// For each thread.
-    attention: Vec<AttentionScratch>,
+    /// The same quantized.
+    inner_input: QuantizedRows,
+    /// One for each thread.
+    members: Vec<MemberScratch>,
     team: Team,
 }
 
@@ -80,116 +76,49 @@ impl Forward<'_> {
         mut observe: impl FnMut(usize, &[f32]),
     ) -> &'s [f32] {
         let config = &self.file.header().config;
-        let (tokens, hidden_size) = (sequences.tokens(), config.hidden_size);
-        resize(&mut scratch.hidden, tokens * hidden_size);
+        let (tokens, width) = (sequences.tokens(), config.hidden_size);
         // Each thread of a team has but its part of a block in its cache.
-        let members = scratch.team.members();
-        let blocks = sequences.blocks(ATTENTION_ROWS * members);
+        let threads = scratch.team.members();
+        let block_tokens = ATTENTION_ROWS * threads;
+        let blocks = sequences.blocks(block_tokens);
         let block_rows = blocks.map(|block| block.tokens()).max().unwrap_or(0);
-        resize(&mut scratch.query_key_value, block_rows * 3 * hidden_size);
-        resize(&mut scratch.context, block_rows * hidden_size);
-        let inner_rows = tokens.min(FEED_FORWARD_ROWS * members);
+        resize(&mut scratch.hidden, tokens * width);
+        resize(&mut scratch.query_key_value, block_rows * 3 * width);
+        resize(&mut scratch.context, block_rows * width);
+        let inner_rows = tokens.min(FEED_FORWARD_ROWS * threads);
         resize(&mut scratch.inner, inner_rows * config.intermediate_size);
+        if scratch.members.len() < threads {
+            let members = &mut scratch.members;
+            members.resize_with(threads, MemberScratch::default);
+        }
 
         embeddings::embed(
             self,
             sequences,
             &mut scratch.team,
             &mut scratch.embeddings,
-            &mut scratch.hidden[..tokens * hidden_size],
+            &mut scratch.hidden[..tokens * width],
         );
-        observe(0, &scratch.hidden[..tokens * hidden_size]);
-        for (index, layer) in self.tensors.layers(config).enumerate() {
+        observe(0, &scratch.hidden[..tokens * width]);
+        for index in 0..config.num_hidden_layers {
+            let layer = self.tensors.layer(index, config);
+            if index == 0 {
+                let first = &layer.query_key_value;
+                first.resolve(self.file).reserve(&mut scratch.input, tokens);
+                self.quantize(first, scratch, tokens);
+            }
+            let next = (index + 1 < config.num_hidden_layers)
+                .then(|| &self.tensors.layer(index + 1, config).query_key_value);
             let mut first = 0;
-            for block in sequences.blocks(ATTENTION_ROWS * members) {
+            for block in sequences.blocks(block_tokens) {
                 let rows = first..first + block.tokens();
                 first = rows.end;
-                self.attention(layer, block, rows.clone(), config, scratch);
-                self.feed_forward(layer, rows, config, scratch);
+                self.attention(layer, block, rows.clone(), scratch);
+                self.feed_forward(layer, next, rows, scratch);
             }
-            observe(index + 1, &scratch.hidden[..tokens * hidden_size]);
+            observe(index + 1, &scratch.hidden[..tokens * width]);
         }
-        &scratch.hidden[..tokens * hidden_size]
-    }
-
-    /// hidden = LayerNorm(hidden + output(attention(hidden)))
-    fn attention(
-        &self,
-        layer: &LayerTensors,
-        sequences: SequencesView<'_>,
-        rows: Range<usize>,
-        config: &Config,
-        scratch: &mut Scratch,
-    ) {
-        let (tokens, hidden_size) = (rows.len(), config.hidden_size);
-        let hidden = &mut scratch.hidden[rows.start * hidden_size..rows.end * hidden_size];
-        layer.query_key_value.resolve(self.file).forward(
-            self.kernel,
-            hidden,
-            Epilogue::Store(Activation::Identity),
-            &mut scratch.team,
-            &mut scratch.linear,
-            &mut scratch.query_key_value[..tokens * 3 * hidden_size],
-        );
-        attention::run(
-            self,
-            config,
-            sequences,
-            &scratch.query_key_value[..tokens * 3 * hidden_size],
-            &mut scratch.team,
-            &mut scratch.attention,
-            &mut scratch.context[..tokens * hidden_size],
-        );
-        layer.attention_output.resolve(self.file).forward(
-            self.kernel,
-            &scratch.context[..tokens * hidden_size],
-            Epilogue::Accumulate,
-            &mut scratch.team,
-            &mut scratch.linear,
-            hidden,
-        );
-        self.layer_norm(&layer.attention_layer_norm, &mut scratch.team, hidden);
-    }
-
-    /// hidden = LayerNorm(hidden + output(activation(intermediate(hidden))))
-    fn feed_forward(
-        &self,
-        layer: &LayerTensors,
-        rows: Range<usize>,
-        config: &Config,
-        scratch: &mut Scratch,
-    ) {
-        let intermediate = layer.intermediate.resolve(self.file);
-        let output = layer.output.resolve(self.file);
-        let width = config.hidden_size;
-        let hidden = &mut scratch.hidden[rows.start * width..rows.end * width];
-        let activation = activation(config.hidden_act);
-        // Of equal height rather than full ones and a low rest.
-        let most = FEED_FORWARD_ROWS * scratch.team.members();
-        let height = rows.len().div_ceil(rows.len().div_ceil(most));
-        for block in hidden.chunks_mut(height * width) {
-            let rows = block.len() / width;
-            let inner = &mut scratch.inner[..rows * config.intermediate_size];
-            let (team, linear) = (&mut scratch.team, &mut scratch.linear);
-            let epilogue = Epilogue::Store(activation);
-            intermediate.forward(self.kernel, block, epilogue, team, linear, inner);
-            let epilogue = Epilogue::Accumulate;
-            output.forward(self.kernel, inner, epilogue, team, linear, block);
-            self.layer_norm(&layer.output_layer_norm, team, block);
-        }
-    }
-
-    fn layer_norm(&self, tensors: &LayerNormTensors, team: &mut Team, rows: &mut [f32]) {
-        let weights = tensors.resolve(self.file);
-        let eps = self.file.header().config.layer_norm_eps;
-        let width = weights.weight.len();
-        let count = share::parts(team, rows.len(), share::LEAST_VALUES);
-        let height = (rows.len() / width).div_ceil(count).max(1);
-        team.share(rows.chunks_mut(height * width), |rows| {
-            let rows = MatrixMut::new(rows, rows.len() / width, width, width);
-            self.kernel
-                .layer_norm(rows, weights.weight, weights.bias, eps);
-        });
+        &scratch.hidden[..tokens * width]
     }
 }
 

@@ -1,6 +1,6 @@
 //! How an operation is cut into parts for the threads of a team.
 
-use crate::kernels::{MatrixMut, Team};
+use crate::kernels::{MatrixMut, QuantizedViewMut, Team};
 use std::ops::Range;
 
 /// Multiply-adds of a matrix product below which another thread is not worth its fork and join.
@@ -19,26 +19,64 @@ pub(super) fn ranges(
     length: usize,
     unit: usize,
     count: usize,
-) -> impl Iterator<Item = Range<usize>> {
+) -> impl Iterator<Item = Range<usize>> + Clone {
     let units = length.div_ceil(unit);
     let count = count.min(units);
     let bound = move |index: usize| length.min(units * index / count * unit);
     (0..count).map(move |index| bound(index)..bound(index + 1))
 }
 
-/// The columns of such ranges, each with its view.
-pub(super) fn columns_of(
-    out: MatrixMut<'_>,
-    unit: usize,
-    count: usize,
-) -> impl Iterator<Item = (Range<usize>, MatrixMut<'_>)> {
-    let mut rest = out;
-    let columns = rest.columns();
-    ranges(columns, unit, count).map(move |range| {
-        let empty = MatrixMut::new(&mut [], 0, 0, 0);
-        let (now, later) = std::mem::replace(&mut rest, empty).split_columns(range.len());
-        rest = later;
-        (range, now)
+/// A view for writing that can be cut where a range of rows or columns ends.
+pub(super) trait Cut: Sized {
+    /// What is before `row`, and the rest.
+    fn cut_rows(self, row: usize) -> (Self, Self);
+    /// What is before `column`, and the rest.
+    fn cut_columns(self, column: usize) -> (Self, Self);
+}
+
+impl Cut for MatrixMut<'_> {
+    fn cut_rows(self, row: usize) -> (Self, Self) {
+        self.split_rows(row)
+    }
+    fn cut_columns(self, column: usize) -> (Self, Self) {
+        self.split_columns(column)
+    }
+}
+
+impl Cut for QuantizedViewMut<'_> {
+    fn cut_rows(self, row: usize) -> (Self, Self) {
+        self.split_rows(row)
+    }
+    // The rows of an f16 layer have no bytes.
+    fn cut_columns(self, column: usize) -> (Self, Self) {
+        let column = column.min(self.k());
+        self.split_columns(column)
+    }
+}
+
+/// The rows of successive ranges from 0 on.
+pub(super) fn rows_of<T: Cut>(
+    view: T,
+    ranges: impl Iterator<Item = Range<usize>>,
+) -> impl Iterator<Item = T> {
+    let mut rest = Some(view);
+    ranges.map_while(move |range| {
+        let (now, later) = rest.take()?.cut_rows(range.len());
+        rest = Some(later);
+        Some(now)
+    })
+}
+
+/// The columns of successive ranges from 0 on.
+pub(super) fn columns_of<T: Cut>(
+    view: T,
+    ranges: impl Iterator<Item = Range<usize>>,
+) -> impl Iterator<Item = T> {
+    let mut rest = Some(view);
+    ranges.map_while(move |range| {
+        let (now, later) = rest.take()?.cut_columns(range.len());
+        rest = Some(later);
+        Some(now)
     })
 }
 
@@ -67,5 +105,20 @@ mod tests {
         assert_eq!(parts(&team, 0, 10), 1);
         assert_eq!(parts(&team, 29, 10), 2);
         assert_eq!(parts(&team, 1000, 10), 4);
+    }
+
+    #[test]
+    fn views_are_cut_at_the_ranges() {
+        let mut values: Vec<f32> = (0..60).map(|i| i as f32).collect();
+        let view = MatrixMut::new(&mut values, 6, 10, 10);
+        for (range, mut rows) in ranges(6, 1, 4).zip(rows_of(view, ranges(6, 1, 4))) {
+            assert_eq!((rows.rows(), rows.columns()), (range.len(), 10));
+            assert_eq!(rows.row(0)[0], range.start as f32 * 10.0);
+        }
+        let view = MatrixMut::new(&mut values, 6, 10, 10);
+        for (range, mut columns) in ranges(10, 2, 3).zip(columns_of(view, ranges(10, 2, 3))) {
+            assert_eq!((columns.rows(), columns.columns()), (6, range.len()));
+            assert_eq!(columns.row(5)[0], 50.0 + range.start as f32);
+        }
     }
 }

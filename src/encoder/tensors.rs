@@ -17,7 +17,7 @@ pub(crate) struct EncoderTensors {
     /// `[num_attention_heads, 2·max_position_embeddings − 1]`: added to the score of a query and a key, by the key's
     /// place less the query's; the middle is distance 0.
     pub(super) relative_attention_bias: Option<Tensor<f32>>,
-    /// Those that the file holds; [`EncoderTensors::layers`] has the order in which they compute.
+    /// Those that the file holds; [`EncoderTensors::layer`] knows which computes when.
     stored_layers: Vec<LayerTensors>,
 }
 
@@ -177,14 +177,6 @@ impl EncoderTensors {
             },
             stored_layers,
         })
-    }
-
-    /// The layers in the order in which they compute; a shared one comes several times.
-    pub(super) fn layers<'a>(
-        &'a self,
-        config: &'a Config,
-    ) -> impl Iterator<Item = &'a LayerTensors> {
-        (0..config.num_hidden_layers).map(move |layer| self.layer(layer, config))
     }
 
     /// What computes layer `layer`, from 0.

@@ -14,8 +14,9 @@
 
 use super::lanes::{LANES, Lanes};
 use super::math;
-use super::matrix::{Block, Matrix, MatrixMut, bytes_mut};
+use super::matrix::{Matrix, MatrixMut};
 use super::product::{Product, Tile};
+use super::quantized::{Block, bytes_mut};
 
 /// Working memory of attention. It grows to the longest sequence and stays.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ mod lanes;
 mod math;
 mod matrix;
 mod product;
+mod quantized;
 mod rows;
 pub mod sgemm;
 mod table;
@@ -27,9 +28,9 @@ mod x86_64;
 
 pub use attention::AttentionScratch;
 pub use math::Activation;
-pub use matrix::WHOLE_ROW;
-pub use matrix::{Matrix, MatrixMut, QuantizedRows, QuantizedView, QuantizedViewMut, RowRange};
+pub use matrix::{Matrix, MatrixMut};
 pub use product::{Epilogue, MAX_K, PackedLinear, ShapeError};
+pub use quantized::{QuantizedRows, QuantizedView, QuantizedViewMut, RowRange, WHOLE_ROW};
 pub use team::{MAX_MEMBERS, Team};
 
 use half::f16;
@@ -183,44 +184,6 @@ impl Kernel {
         );
         // SAFETY: holding the kernel proves that the CPU runs it.
         unsafe { (self.0.linear)(a, w, epilogue, out) }
-    }
-
-    /// A linear layer and its activation, quantized for the next layer: [`Kernel::linear`] into `scratch` and
-    /// [`Kernel::quantize_rows`] from it, by blocks of rows that stay in the second-level cache.
-    ///
-    /// # Panics
-    /// If the shapes differ.
-    pub fn linear_quantize(
-        &self,
-        a: QuantizedView<'_>,
-        w: PackedLinear<'_>,
-        activation: Activation,
-        input_scale: Option<&[f32]>,
-        mut out: QuantizedViewMut<'_>,
-        scratch: &mut Vec<f32>,
-    ) {
-        assert_eq!(
-            (a.rows(), w.n()),
-            (out.rows(), out.k()),
-            "linear_quantize: shape of out"
-        );
-        let block = ROW_BLOCK.min(a.rows());
-        if scratch.len() < block * w.n() {
-            scratch.resize(block * w.n(), 0.0);
-        }
-        for first in (0..a.rows()).step_by(ROW_BLOCK) {
-            let rows = block.min(a.rows() - first);
-            let (now, rest) = out.split_rows(rows);
-            out = rest;
-            let a = a.row_range(first..first + rows);
-            self.linear(
-                a,
-                w,
-                Epilogue::Store(activation),
-                MatrixMut::new(scratch, rows, w.n(), w.n()),
-            );
-            self.quantize_rows(Matrix::new(scratch, rows, w.n(), w.n()), input_scale, now);
-        }
     }
 
     /// Normalizes each row of `x`, `[rows, n]`, in place: (x − mean)/√(variance + eps)·weight + bias.
@@ -391,6 +354,3 @@ impl Kernel {
         unsafe { (self.0.matrix_vector_f32)(weight, x, out) }
     }
 }
-
-/// Rows of a block of [`Kernel::linear_quantize`]: 64 rows of 1,536 floats are 384 KiB.
-const ROW_BLOCK: usize = 64;

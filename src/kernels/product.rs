@@ -3,7 +3,8 @@
 
 use super::lanes::{LANES, Lanes};
 use super::math::{self, Activation};
-use super::matrix::{Block, MatrixMut, QuantizedView, RowRange, bytes};
+use super::matrix::MatrixMut;
+use super::quantized::{Block, QuantizedView, RowRange, bytes};
 use std::fmt;
 use std::ops::Range;
 

@@ -2,8 +2,8 @@
 
 use super::lanes::{LANES, Lanes};
 use super::math::{self, Activation, Function};
-use super::matrix::{Matrix, MatrixMut, QuantizedViewMut, RowRange, bytes_mut};
-use super::product::groups;
+use super::matrix::{Matrix, MatrixMut};
+use super::quantized::{QuantizedViewMut, RowRange};
 use half::f16;
 
 /// Σ of f over sixteen strided partial sums and the fixed tree.
@@ -105,13 +105,11 @@ fn quantize_row<L: Lanes>(
     out: &mut QuantizedViewMut<'_>,
     row: usize,
 ) {
-    let depth = out.k.div_ceil(64);
-    let bytes = bytes_mut(&mut out.blocks[row * depth..(row + 1) * depth]);
-    let groups = groups(out.k, out.group);
-    let ranges = &mut out.ranges[row * groups..][..groups];
+    let (k, group) = (out.k(), out.group());
+    let (bytes, ranges) = out.row(row);
     for (index, range) in ranges.iter_mut().enumerate() {
-        let first = index * out.group.min(out.k);
-        let last = out.k.min(first.saturating_add(out.group));
+        let first = index * group.min(k);
+        let last = k.min(first.saturating_add(group));
         let (x, end) = (&x[first..last], bytes.len().min(last.next_multiple_of(64)));
         let bytes = &mut bytes[first..end];
         *range = match input_scale {

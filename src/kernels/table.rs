@@ -2,8 +2,9 @@
 
 use super::attention::{self, AttentionScratch};
 use super::math::Activation;
-use super::matrix::{Matrix, MatrixMut, QuantizedView, QuantizedViewMut};
+use super::matrix::{Matrix, MatrixMut};
 use super::product::{self, Epilogue, PackedLinear, Product};
+use super::quantized::{QuantizedView, QuantizedViewMut};
 use super::{rows, vector};
 use half::f16;
 

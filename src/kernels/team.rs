@@ -109,11 +109,7 @@ impl Team {
     ///
     /// # Panics
     /// If `work` does, after all parts have ended.
-    pub fn share<T: Send>(
-        &mut self,
-        parts: impl IntoIterator<Item = T>,
-        work: impl Fn(T) + Sync,
-    ) {
+    pub fn share<T: Send>(&mut self, parts: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
         let mut parts = parts.into_iter();
         let Some(own) = parts.next() else {
             return;

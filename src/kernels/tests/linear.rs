@@ -207,48 +207,6 @@ fn parts_computed_apart_equal_the_whole() {
 }
 
 #[test]
-fn linear_quantize_equals_its_two_halves() {
-    let random = &mut Random(7);
-    let (n, k) = (100, 72);
-    let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
-    let input_scale: Vec<f32> = (0..n).map(|_| 0.5 + random.unit().abs()).collect();
-    for rows in [0, 1, 63, 64, 65, 130] {
-        let x = random.floats(rows * k, 2.0);
-        for_each_kernel(|kernel| {
-            let a = quantized(kernel, &x, rows, k);
-            let y = run(kernel, &a, &layer, Epilogue::Store(Activation::Gelu));
-            let [mut expected, mut found] = [QuantizedRows::new(), QuantizedRows::new()];
-            expected.resize(rows, n, GROUP);
-            found.resize(rows, n, GROUP);
-            kernel.quantize_rows(
-                Matrix::new(&y, rows, n, n),
-                Some(&input_scale),
-                expected.view_mut(),
-            );
-            kernel.linear_quantize(
-                a.view(),
-                layer.packed(),
-                Activation::Gelu,
-                Some(&input_scale),
-                found.view_mut(),
-                &mut Vec::new(),
-            );
-            assert_eq!(
-                found.view().ranges(),
-                expected.view().ranges(),
-                "{kernel:?}, {rows} rows"
-            );
-            for row in 0..rows {
-                assert!(
-                    found.view().row(row).eq(expected.view().row(row)),
-                    "{kernel:?}, row {row} of {rows}"
-                );
-            }
-        });
-    }
-}
-
-#[test]
 fn wrong_lengths_are_named() {
     let layer = Layer::new(20, 70, &mut Random(8), |_| 1);
     let error = PackedLinear::new(

@@ -1,0 +1,293 @@
+//! One layer on a block of sequences, shared by the threads of a team.
+//!
+//! Attention is shared by heads, products by outputs, what mixes a row's values by rows. The outputs of the first half of a
+//! feed-forward are quantized by the thread that computed them.
+
+use super::attention::{self, AttentionScratch};
+use super::linear::Input;
+use super::share::{self, columns_of, ranges, rows_of};
+use super::tensors::{LayerNormTensors, LayerTensors, LinearTensors, LinearWeights};
+use super::{Forward, Scratch, SequencesView, activation};
+use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, QuantizedViewMut, Team};
+use std::ops::Range;
+
+/// Tokens that pass through a whole feed-forward together on each thread: their inner states, the widest of all, then
+/// stay in the second-level cache (64 × 1,536 f32 are 384 KiB).
+pub(super) const FEED_FORWARD_ROWS: usize = 64;
+
+/// Outputs of a part of a product: whole tiles of every kernel.
+const COLUMNS: usize = 64;
+
+/// Working memory of one thread.
+#[derive(Debug, Default)]
+pub(super) struct MemberScratch {
+    /// Weights of an f16 layer in single precision.
+    widened: Vec<f32>,
+    attention: AttentionScratch,
+}
+
+impl Forward<'_> {
+    /// hidden = LayerNorm(hidden + output(attention(hidden))) for the `rows` of some sequences, whose quantized inputs are
+    /// there, and behind it those of the feed-forward.
+    pub(super) fn attention(
+        &self,
+        layer: &LayerTensors,
+        sequences: SequencesView<'_>,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
+        let width = self.file.header().config.hidden_size;
+        let Scratch {
+            hidden,
+            input,
+            query_key_value,
+            context,
+            members,
+            team,
+            ..
+        } = scratch;
+        let tokens = rows.len();
+        let hidden = &mut hidden[rows.start * width..rows.end * width];
+        let context = &mut context[..tokens * width];
+        let query_key_value = &mut query_key_value[..tokens * 3 * width];
+        let x = Input {
+            rows: Matrix::new(hidden, tokens, width, width),
+            quantized: input.view().row_range(rows.clone()),
+        };
+        self.attend(
+            layer,
+            sequences,
+            x,
+            query_key_value,
+            (team, members),
+            context,
+        );
+
+        let output = layer.attention_output.resolve(self.file);
+        let context = Matrix::new(context, tokens, width, width);
+        let count = share::parts(team, tokens * width, share::LEAST_VALUES);
+        let heights = ranges(tokens, 1, count);
+        let parts = heights
+            .clone()
+            .zip(rows_of(input.rows_mut(rows.clone()), heights));
+        team.share(parts, |(rows, out)| {
+            output.quantize(self.kernel, context.row_range(rows), 0..width, out);
+        });
+        let x = Input {
+            rows: context,
+            quantized: input.view().row_range(rows.clone()),
+        };
+        self.accumulate(&output, x, (team, members), hidden);
+        self.norm(
+            &layer.attention_layer_norm,
+            Some(&layer.intermediate),
+            team,
+            hidden,
+            input.rows_mut(rows),
+        );
+    }
+
+    /// Queries, keys, values and attention of every head, into `context`, `[tokens, hidden_size]`.
+    fn attend(
+        &self,
+        layer: &LayerTensors,
+        sequences: SequencesView<'_>,
+        x: Input<'_>,
+        query_key_value: &mut [f32],
+        (team, members): (&mut Team, &mut [MemberScratch]),
+        context: &mut [f32],
+    ) {
+        let config = &self.file.header().config;
+        let (width, heads) = (config.hidden_size, config.num_attention_heads);
+        let head_size = width / heads;
+        let tokens = x.rows.rows();
+        let weights = layer.query_key_value.resolve(self.file);
+        let epilogue = Epilogue::Store(Activation::Identity);
+        // A thread computes the queries, keys and values of its own heads, unless a panel of weights would be cut.
+        let whole_panels = head_size.is_multiple_of(16);
+        if !whole_panels {
+            let count = share::parts(team, tokens * width * 3 * width, share::LEAST_PRODUCTS);
+            let columns = ranges(3 * width, COLUMNS, count);
+            let out = MatrixMut::new(query_key_value, tokens, 3 * width, 3 * width);
+            let parts = columns.clone().zip(columns_of(out, columns));
+            team.share(parts.zip(&mut *members), |((columns, out), member)| {
+                weights.forward(self.kernel, x, columns, epilogue, &mut member.widened, out);
+            });
+        }
+        let work = tokens * (3 * width + tokens * heads);
+        let count = share::parts(team, work, share::LEAST_VALUES);
+        let columns = ranges(width, head_size, count);
+        let all = MatrixMut::new(query_key_value, tokens, 3 * width, 3 * width);
+        let (queries, rest) = all.split_columns(width);
+        let (keys, values) = rest.split_columns(width);
+        let context = MatrixMut::new(context, tokens, width, width);
+        let parts = columns
+            .clone()
+            .zip(columns_of(queries, columns.clone()))
+            .zip(columns_of(keys, columns.clone()))
+            .zip(columns_of(values, columns.clone()))
+            .zip(columns_of(context, columns))
+            .zip(members);
+        team.share(
+            parts,
+            |(((((columns, mut q), mut k), mut v), context), member)| {
+                if whole_panels {
+                    for (index, out) in [&mut q, &mut k, &mut v].into_iter().enumerate() {
+                        let columns = index * width + columns.start..index * width + columns.end;
+                        let (out, widened) = (out.reborrow(), &mut member.widened);
+                        weights.forward(self.kernel, x, columns, epilogue, widened, out);
+                    }
+                }
+                let heads = columns.start / head_size..columns.end / head_size;
+                let parts = (q.view(), k.view(), v.view());
+                attention::run(
+                    self,
+                    sequences,
+                    heads,
+                    parts,
+                    &mut member.attention,
+                    context,
+                );
+            },
+        );
+    }
+
+    /// hidden = LayerNorm(hidden + output(activation(intermediate(hidden)))) for some rows, whose quantized inputs are
+    /// there, and behind it those of `next`.
+    pub(super) fn feed_forward(
+        &self,
+        layer: &LayerTensors,
+        next: Option<&LinearTensors>,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
+        let config = &self.file.header().config;
+        let width = config.hidden_size;
+        let intermediate = layer.intermediate.resolve(self.file);
+        let output = layer.output.resolve(self.file);
+        let epilogue = Epilogue::Store(activation(config.hidden_act));
+        let Scratch {
+            hidden,
+            input,
+            inner,
+            inner_input,
+            members,
+            team,
+            ..
+        } = scratch;
+        let (n, group) = (intermediate.n(), output.group());
+        // Of equal height rather than full ones and a low rest.
+        let blocks = rows.len().div_ceil(FEED_FORWARD_ROWS * team.members());
+        for block in ranges(rows.len(), 1, blocks) {
+            let tokens = block.len();
+            let block = rows.start + block.start..rows.start + block.end;
+            let hidden = &mut hidden[block.start * width..block.end * width];
+            let x = Input {
+                rows: Matrix::new(hidden, tokens, width, width),
+                quantized: input.view().row_range(block.clone()),
+            };
+            output.reserve(inner_input, tokens);
+            let inner = &mut inner[..tokens * n];
+            let count = share::parts(team, tokens * width * n, share::LEAST_PRODUCTS);
+            let columns = ranges(n, group, count);
+            let parts = columns
+                .clone()
+                .zip(columns_of(
+                    MatrixMut::new(inner, tokens, n, n),
+                    columns.clone(),
+                ))
+                .zip(columns_of(inner_input.view_mut(), columns))
+                .zip(&mut *members);
+            team.share(parts, |(((columns, mut y), quantized), member)| {
+                let (out, widened) = (y.reborrow(), &mut member.widened);
+                intermediate.forward(self.kernel, x, columns.clone(), epilogue, widened, out);
+                output.quantize(self.kernel, y.view(), columns, quantized);
+            });
+            let x = Input {
+                rows: Matrix::new(inner, tokens, n, n),
+                quantized: inner_input.view(),
+            };
+            self.accumulate(&output, x, (team, members), hidden);
+            let quantized = input.rows_mut(block);
+            self.norm(&layer.output_layer_norm, next, team, hidden, quantized);
+        }
+    }
+
+    /// hidden = hidden + layer(x)
+    fn accumulate(
+        &self,
+        layer: &LinearWeights<'_>,
+        x: Input<'_>,
+        (team, members): (&mut Team, &mut [MemberScratch]),
+        hidden: &mut [f32],
+    ) {
+        let (rows, n) = (x.rows.rows(), layer.n());
+        let count = share::parts(team, rows * layer.k() * n, share::LEAST_PRODUCTS);
+        let columns = ranges(n, COLUMNS, count);
+        let out = MatrixMut::new(hidden, rows, n, n);
+        let parts = columns.clone().zip(columns_of(out, columns));
+        team.share(parts.zip(members), |((columns, out), member)| {
+            let widened = &mut member.widened;
+            layer.forward(self.kernel, x, columns, Epilogue::Accumulate, widened, out);
+        });
+    }
+
+    /// LayerNorm of rows in place, and their quantization for the layer that reads them next.
+    fn norm(
+        &self,
+        tensors: &LayerNormTensors,
+        next: Option<&LinearTensors>,
+        team: &mut Team,
+        rows: &mut [f32],
+        quantized: QuantizedViewMut<'_>,
+    ) {
+        let Some(next) = next else {
+            return self.layer_norm(tensors, team, rows);
+        };
+        let next = next.resolve(self.file);
+        let weights = tensors.resolve(self.file);
+        let eps = self.file.header().config.layer_norm_eps;
+        let norm = (weights.weight, weights.bias, eps);
+        let (tokens, width) = (quantized.rows(), norm.0.len());
+        let count = share::parts(team, rows.len(), share::LEAST_VALUES);
+        let heights = ranges(tokens, 1, count);
+        let rows = MatrixMut::new(rows, tokens, width, width);
+        let parts = rows_of(rows, heights.clone()).zip(rows_of(quantized, heights));
+        team.share(parts, |(rows, quantized)| {
+            next.norm_and_quantize(self.kernel, rows, norm, quantized);
+        });
+    }
+
+    /// LayerNorm of rows in place.
+    pub(super) fn layer_norm(&self, tensors: &LayerNormTensors, team: &mut Team, rows: &mut [f32]) {
+        let weights = tensors.resolve(self.file);
+        let eps = self.file.header().config.layer_norm_eps;
+        let width = weights.weight.len();
+        let tokens = rows.len() / width;
+        let count = share::parts(team, rows.len(), share::LEAST_VALUES);
+        let rows = MatrixMut::new(rows, tokens, width, width);
+        team.share(rows_of(rows, ranges(tokens, 1, count)), |rows| {
+            let kernel = self.kernel;
+            kernel.layer_norm(rows, weights.weight, weights.bias, eps);
+        });
+    }
+
+    /// Quantizes all hidden states for the first layer.
+    pub(super) fn quantize(&self, next: &LinearTensors, scratch: &mut Scratch, tokens: usize) {
+        let next = next.resolve(self.file);
+        let Scratch {
+            hidden,
+            input,
+            team,
+            ..
+        } = scratch;
+        let width = next.k();
+        let rows = Matrix::new(hidden, tokens, width, width);
+        let count = share::parts(team, tokens * width, share::LEAST_VALUES);
+        let heights = ranges(tokens, 1, count);
+        let parts = heights.clone().zip(rows_of(input.view_mut(), heights));
+        team.share(parts, |(range, out)| {
+            next.quantize(self.kernel, rows.row_range(range), 0..width, out);
+        });
+    }
+}
