@@ -25,7 +25,7 @@ pub(super) fn run(
     forward: &Forward<'_>,
     sequences: SequencesView<'_>,
     heads: Range<usize>,
-    (query, key, value): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
+    [query, key, value]: [Matrix<'_>; 3],
     scratch: &mut AttentionScratch,
     context: MatrixMut<'_>,
 ) {

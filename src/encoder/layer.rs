@@ -7,7 +7,7 @@ use super::attention::{self, AttentionScratch};
 use super::linear::Input;
 use super::share::{self, columns_of, ranges, rows_of};
 use super::tensors::{LayerNormTensors, LayerTensors, LinearTensors, LinearWeights};
-use super::{Forward, Scratch, SequencesView, activation};
+use super::{Forward, Scratch, SequencesView, activation, resize};
 use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, QuantizedViewMut, Team};
 use std::ops::Range;
 
@@ -18,11 +18,17 @@ pub(super) const FEED_FORWARD_ROWS: usize = 64;
 /// Outputs of a part of a product: whole tiles of every kernel.
 const COLUMNS: usize = 64;
 
+/// Queries, keys and values that a thread computes before it goes on to their attention: 512 KiB, half of what the
+/// second-level cache has for them.
+const QUERY_KEY_VALUE_VALUES: usize = 1 << 17;
+
 /// Working memory of one thread.
 #[derive(Debug, Default)]
 pub(super) struct MemberScratch {
     /// Weights of an f16 layer in single precision.
     widened: Vec<f32>,
+    /// `[tokens of a block, 3·columns of some heads]`
+    query_key_value: Vec<f32>,
     attention: AttentionScratch,
 }
 
@@ -40,7 +46,6 @@ impl Forward<'_> {
         let Scratch {
             hidden,
             input,
-            query_key_value,
             context,
             members,
             team,
@@ -49,19 +54,11 @@ impl Forward<'_> {
         let tokens = rows.len();
         let hidden = &mut hidden[rows.start * width..rows.end * width];
         let context = &mut context[..tokens * width];
-        let query_key_value = &mut query_key_value[..tokens * 3 * width];
         let x = Input {
             rows: Matrix::new(hidden, tokens, width, width),
             quantized: input.view().row_range(rows.clone()),
         };
-        self.attend(
-            layer,
-            sequences,
-            x,
-            query_key_value,
-            (team, members),
-            context,
-        );
+        self.attend(layer, sequences, x, (team, members), context);
 
         let output = layer.attention_output.resolve(self.file);
         let context = Matrix::new(context, tokens, width, width);
@@ -88,68 +85,55 @@ impl Forward<'_> {
     }
 
     /// Queries, keys, values and attention of every head, into `context`, `[tokens, hidden_size]`.
+    ///
+    /// A thread computes the queries, keys and values of its own heads, of a few of them at a time in long sequences.
     fn attend(
         &self,
         layer: &LayerTensors,
         sequences: SequencesView<'_>,
         x: Input<'_>,
-        query_key_value: &mut [f32],
         (team, members): (&mut Team, &mut [MemberScratch]),
         context: &mut [f32],
     ) {
         let config = &self.file.header().config;
         let (width, heads) = (config.hidden_size, config.num_attention_heads);
-        let head_size = width / heads;
-        let tokens = x.rows.rows();
+        let (tokens, head_size) = (x.rows.rows(), width / heads);
+        // Heads whose weights are whole panels; if there are none, all heads go together.
+        let panels = head_size << (4 - head_size.trailing_zeros().min(4));
+        let apart = width.is_multiple_of(panels);
+        let unit = if apart { panels } else { width };
+        let fitting = QUERY_KEY_VALUE_VALUES / (3 * tokens.max(1)) / COLUMNS * COLUMNS;
+        let chunk = (fitting.max(COLUMNS) / unit).max(1) * unit;
         let weights = layer.query_key_value.resolve(self.file);
-        let epilogue = Epilogue::Store(Activation::Identity);
-        // A thread computes the queries, keys and values of its own heads, unless a panel of weights would be cut.
-        let whole_panels = head_size.is_multiple_of(16);
-        if !whole_panels {
-            let count = share::parts(team, tokens * width * 3 * width, share::LEAST_PRODUCTS);
-            let columns = ranges(3 * width, COLUMNS, count);
-            let out = MatrixMut::new(query_key_value, tokens, 3 * width, 3 * width);
-            let parts = columns.clone().zip(columns_of(out, columns));
-            team.share(parts.zip(&mut *members), |((columns, out), member)| {
-                weights.forward(self.kernel, x, columns, epilogue, &mut member.widened, out);
-            });
-        }
+        let store = Epilogue::Store(Activation::Identity);
         let work = tokens * (3 * width + tokens * heads);
-        let count = share::parts(team, work, share::LEAST_VALUES);
-        let columns = ranges(width, head_size, count);
-        let all = MatrixMut::new(query_key_value, tokens, 3 * width, 3 * width);
-        let (queries, rest) = all.split_columns(width);
-        let (keys, values) = rest.split_columns(width);
+        let columns = ranges(width, unit, share::parts(team, work, share::LEAST_VALUES));
         let context = MatrixMut::new(context, tokens, width, width);
-        let parts = columns
-            .clone()
-            .zip(columns_of(queries, columns.clone()))
-            .zip(columns_of(keys, columns.clone()))
-            .zip(columns_of(values, columns.clone()))
-            .zip(columns_of(context, columns))
-            .zip(members);
-        team.share(
-            parts,
-            |(((((columns, mut q), mut k), mut v), context), member)| {
-                if whole_panels {
-                    for (index, out) in [&mut q, &mut k, &mut v].into_iter().enumerate() {
+        let parts = columns.clone().zip(columns_of(context, columns));
+        team.share(parts.zip(members), |((columns, context), member)| {
+            let mut rest = context;
+            for first in columns.clone().step_by(chunk) {
+                let columns = first..columns.end.min(first + chunk);
+                let n = columns.len();
+                resize(&mut member.query_key_value, tokens * 3 * n);
+                let all = &mut member.query_key_value[..tokens * 3 * n];
+                let all = MatrixMut::new(all, tokens, 3 * n, 3 * n);
+                if apart {
+                    for (index, out) in columns_of(all, ranges(3 * n, n, 3)).enumerate() {
                         let columns = index * width + columns.start..index * width + columns.end;
-                        let (out, widened) = (out.reborrow(), &mut member.widened);
-                        weights.forward(self.kernel, x, columns, epilogue, widened, out);
+                        weights.forward(self.kernel, x, columns, store, &mut member.widened, out);
                     }
+                } else {
+                    weights.forward(self.kernel, x, 0..3 * n, store, &mut member.widened, all);
                 }
+                let all = Matrix::new(&member.query_key_value, tokens, 3 * n, 3 * n);
+                let parts = [0, 1, 2].map(|index| all.column_range(index * n..(index + 1) * n));
+                let (out, later) = rest.split_columns(n);
+                rest = later;
                 let heads = columns.start / head_size..columns.end / head_size;
-                let parts = (q.view(), k.view(), v.view());
-                attention::run(
-                    self,
-                    sequences,
-                    heads,
-                    parts,
-                    &mut member.attention,
-                    context,
-                );
-            },
-        );
+                attention::run(self, sequences, heads, parts, &mut member.attention, out);
+            }
+        });
     }
 
     /// hidden = LayerNorm(hidden + output(activation(intermediate(hidden)))) for some rows, whose quantized inputs are

@@ -23,9 +23,8 @@ use crate::kernels::{Activation, Kernel, QuantizedRows, Team};
 use layer::{FEED_FORWARD_ROWS, MemberScratch};
 
 /// Tokens of neighbouring sequences that pass through attention together on each thread, unless one sequence alone has
-/// more: their queries, keys and values then stay in the second-level cache (72 × 1,152 f32 are 324 KiB), and so do the
-/// layer's weights while block after block passes.
-const ATTENTION_ROWS: usize = 72;
+/// more: their queries, keys and values then stay in the second-level cache beside the weights.
+const ATTENTION_ROWS: usize = 144;
 
 /// Working memory of a forward pass, which grows to the largest batch and is then reused, and the threads that share it.
 #[derive(Debug, Default)]
@@ -36,8 +35,6 @@ pub(crate) struct Scratch {
     hidden: Vec<f32>,
     /// What the next linear layer reads, quantized: `[tokens, hidden_size]`.
     input: QuantizedRows,
-    /// `[tokens of a block, 3·hidden_size]`
-    query_key_value: Vec<f32>,
     /// `[tokens of a block, hidden_size]`
     context: Vec<f32>,
     /// `[FEED_FORWARD_ROWS · threads, intermediate_size]`
@@ -83,7 +80,6 @@ impl Forward<'_> {
         let blocks = sequences.blocks(block_tokens);
         let block_rows = blocks.map(|block| block.tokens()).max().unwrap_or(0);
         resize(&mut scratch.hidden, tokens * width);
-        resize(&mut scratch.query_key_value, block_rows * 3 * width);
         resize(&mut scratch.context, block_rows * width);
         let inner_rows = tokens.min(FEED_FORWARD_ROWS * threads);
         resize(&mut scratch.inner, inner_rows * config.intermediate_size);
@@ -109,13 +105,14 @@ impl Forward<'_> {
             }
             let next = (index + 1 < config.num_hidden_layers)
                 .then(|| &self.tensors.layer(index + 1, config).query_key_value);
+            // One half of the layer after the other, so that the weights of each stay in the second-level cache.
             let mut first = 0;
             for block in sequences.blocks(block_tokens) {
                 let rows = first..first + block.tokens();
                 first = rows.end;
-                self.attention(layer, block, rows.clone(), scratch);
-                self.feed_forward(layer, next, rows, scratch);
+                self.attention(layer, block, rows, scratch);
             }
+            self.feed_forward(layer, next, 0..tokens, scratch);
             observe(index + 1, &scratch.hidden[..tokens * width]);
         }
         &scratch.hidden[..tokens * width]

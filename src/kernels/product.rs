@@ -45,6 +45,18 @@ pub(crate) trait Product: Copy {
         self.multiply(state, tile, 0..tile.depth, accumulators);
         self.store(tile, accumulators);
     }
+
+    /// Most rows of a tile of one or two panels in [`Product::tall`].
+    fn tall_rows(_panels: usize) -> usize {
+        Self::MR
+    }
+
+    /// All products of a tile of one or two panels with many rows (whole multiples of `MR` where there are
+    /// [`Product::TILES`]): `accumulators[(panel·tall_rows(panels) + row)·16 + column]` = Σ u·w.
+    #[inline(always)]
+    fn tall(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]) {
+        self.whole(state, tile, accumulators);
+    }
 }
 
 /// Up to `MR` rows of bytes against up to `NR` panels of weights.

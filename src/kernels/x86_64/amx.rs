@@ -176,19 +176,141 @@ impl Product for Amx {
         if tile.rows < MIN_ROWS {
             return;
         }
-        assert!(accumulators.len() >= MR * NR * LANES);
-        // SAFETY: `multiply` has shaped the registers; the stores fill four panels of 16 × 16 at most.
+        // SAFETY: `multiply` has shaped the registers.
+        unsafe { store(accumulators) }
+    }
+
+    #[inline(always)]
+    fn tall_rows(panels: usize) -> usize {
+        MR * NR / panels
+    }
+
+    #[inline(always)]
+    fn tall(self, state: &mut Configured, tile: Tile<'_>, accumulators: &mut [i32]) {
+        tile.check(accumulators, Self::tall_rows(tile.panels));
+        assert!(tile.rows.is_multiple_of(MR));
+        state.shape(MR);
+        // SAFETY: the tile passed its check, its rows are whole tiles, and the registers have their shape.
         unsafe {
-            asm!(
-                "tilestored [{to} + {line}], tmm0",
-                "tilestored [{to} + {line} + 1024], tmm1",
-                "tilestored [{to} + {line} + 2048], tmm2",
-                "tilestored [{to} + {line} + 3072], tmm3",
-                to = in(reg) accumulators.as_mut_ptr(),
-                line = in(reg) 64usize,
-                options(nostack, preserves_flags),
-            );
+            match tile.panels {
+                1 => tall_products(tile),
+                _ => square_products(tile),
+            }
+            store(accumulators);
         }
+    }
+}
+
+/// Stores the accumulating tiles one behind the other.
+///
+/// # Safety
+/// The tile registers are shaped.
+#[inline(always)]
+unsafe fn store(accumulators: &mut [i32]) {
+    assert!(accumulators.len() >= MR * NR * LANES);
+    // SAFETY: the stores fill four times 16 × 16 at most.
+    unsafe {
+        asm!(
+            "tilestored [{to} + {line}], tmm0",
+            "tilestored [{to} + {line} + 1024], tmm1",
+            "tilestored [{to} + {line} + 2048], tmm2",
+            "tilestored [{to} + {line} + 3072], tmm3",
+            to = in(reg) accumulators.as_mut_ptr(),
+            line = in(reg) 64usize,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Products of up to four tiles of rows with one panel. Rows that the tile lacks repeat its last ones.
+///
+/// # Safety
+/// The tile registers are shaped for sixteen rows, and the tile passed its check with a multiple of them.
+#[inline(always)]
+unsafe fn tall_products(tile: Tile<'_>) {
+    let rows = |index: usize| {
+        let first = (index * MR).min(tile.rows - MR);
+        tile.rows_of_blocks[first * tile.row_stride..].as_ptr()
+    };
+    // SAFETY: loads stay in the tile's rows and its panel, `depth` blocks each.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm4, [{b} + {line}]",
+            "tileloadd tmm5, [{a0} + {stride}]",
+            "tdpbusd tmm0, tmm5, tmm4",
+            "tileloadd tmm6, [{a1} + {stride}]",
+            "tdpbusd tmm1, tmm6, tmm4",
+            "tileloadd tmm7, [{a2} + {stride}]",
+            "tdpbusd tmm2, tmm7, tmm4",
+            "tileloadd tmm5, [{a3} + {stride}]",
+            "tdpbusd tmm3, tmm5, tmm4",
+            "add {b}, 1024",
+            "add {a0}, 64",
+            "add {a1}, 64",
+            "add {a2}, 64",
+            "add {a3}, 64",
+            "dec {depth}",
+            "jnz 2b",
+            b = inout(reg) tile.panel(0).as_ptr() => _,
+            a0 = inout(reg) rows(0) => _,
+            a1 = inout(reg) rows(1) => _,
+            a2 = inout(reg) rows(2) => _,
+            a3 = inout(reg) rows(3) => _,
+            depth = inout(reg) tile.depth => _,
+            stride = in(reg) tile.row_stride * 64,
+            line = in(reg) 64usize,
+            options(nostack, readonly),
+        );
+    }
+}
+
+/// Products of up to two tiles of rows with up to two panels. What the tile lacks repeats its last one.
+///
+/// # Safety
+/// As [`tall_products`].
+#[inline(always)]
+unsafe fn square_products(tile: Tile<'_>) {
+    let rows = |index: usize| {
+        let first = (index * MR).min(tile.rows - MR);
+        tile.rows_of_blocks[first * tile.row_stride..].as_ptr()
+    };
+    let panel = |index: usize| tile.panel(index.min(tile.panels - 1)).as_ptr();
+    // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm4, [{b0} + {line}]",
+            "tileloadd tmm5, [{a0} + {stride}]",
+            "tdpbusd tmm0, tmm5, tmm4",
+            "tileloadd tmm6, [{a1} + {stride}]",
+            "tdpbusd tmm1, tmm6, tmm4",
+            "tileloadd tmm7, [{b1} + {line}]",
+            "tdpbusd tmm2, tmm5, tmm7",
+            "tdpbusd tmm3, tmm6, tmm7",
+            "add {b0}, 1024",
+            "add {b1}, 1024",
+            "add {a0}, 64",
+            "add {a1}, 64",
+            "dec {depth}",
+            "jnz 2b",
+            b0 = inout(reg) panel(0) => _,
+            b1 = inout(reg) panel(1) => _,
+            a0 = inout(reg) rows(0) => _,
+            a1 = inout(reg) rows(1) => _,
+            depth = inout(reg) tile.depth => _,
+            stride = in(reg) tile.row_stride * 64,
+            line = in(reg) 64usize,
+            options(nostack, readonly),
+        );
     }
 }
 

@@ -1,0 +1,178 @@
+//! Queries, keys and values as the bytes of integer products.
+
+use super::{AttentionScratch, Shape};
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::matrix::Matrix;
+use crate::kernels::quantized::{Block, bytes_mut};
+
+/// The part of a row that chunk `chunk` of sixteen channels covers.
+#[inline(always)]
+fn load_chunk<L: Lanes>(lanes: L, row: &[f32], chunk: usize) -> L::F {
+    let rest = &row[chunk * LANES..];
+    match rest.first_chunk() {
+        Some(x) => lanes.load(x),
+        None => lanes.load_partial(rest, 0.0),
+    }
+}
+
+/// Keys as bytes u = round(127·k/largest) + 128, with each channel's largest magnitude; queries get largest/127.
+#[inline(always)]
+pub(super) fn pack_keys<L: Lanes>(
+    lanes: L,
+    key: Matrix<'_>,
+    shape: Shape,
+    scratch: &mut AttentionScratch,
+) {
+    for chunk in 0..shape.channels / LANES {
+        let mut largest = lanes.zero();
+        // 0·x is NaN for what is not finite, and stays.
+        let mut poison = lanes.zero();
+        for row in 0..shape.keys {
+            let x = load_chunk(lanes, key.row(row), chunk);
+            largest = lanes.max(lanes.abs(x), largest);
+            poison = lanes.fma(x, lanes.zero(), poison);
+        }
+        // A channel too small for its inverse is as good as none.
+        let enough = lanes.less(lanes.splat(1e-36), largest);
+        let full = lanes.splat(127.0);
+        let inverse = lanes.select(enough, lanes.div(full, largest), lanes.zero());
+        let factor = lanes.select(enough, lanes.div(largest, full), lanes.zero());
+        let at = chunk * LANES..(chunk + 1) * LANES;
+        let to = scratch.key_inverse[at.clone()]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(inverse, to);
+        let to = scratch.query_factor[at]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(lanes.add(factor, poison), to);
+    }
+    let inverses = scratch.key_inverse.as_chunks::<LANES>().0;
+    for row in 0..shape.keys {
+        let bytes = bytes_mut(&mut scratch.keys[row * shape.depth..][..shape.depth]);
+        for ((chunk, to), inverse) in bytes
+            .as_chunks_mut::<LANES>()
+            .0
+            .iter_mut()
+            .enumerate()
+            .zip(inverses)
+            .take(shape.channels / LANES)
+        {
+            let x = load_chunk(lanes, key.row(row), chunk);
+            let u = lanes.round(lanes.fma(x, lanes.load(inverse), lanes.splat(128.0)));
+            lanes.store_bytes(u, to);
+        }
+    }
+}
+
+/// Up to sixteen queries in −127…127 as a panel; returns what a unit of their products is worth in the exponent of 2.
+#[inline(always)]
+pub(super) fn pack_queries<L: Lanes>(
+    lanes: L,
+    query: Matrix<'_>,
+    scale: f32,
+    shape: Shape,
+    scratch: &mut AttentionScratch,
+) -> L::F {
+    let mut largest = lanes.zero();
+    let mut poison = lanes.zero();
+    for chunk in 0..shape.channels / LANES {
+        let factor = lanes.load(
+            scratch.query_factor[chunk * LANES..]
+                .first_chunk()
+                .expect("a whole vector"),
+        );
+        let mut block = [[0.0; LANES]; LANES];
+        for (row, to) in block.iter_mut().enumerate().take(query.rows()) {
+            let x = load_chunk(lanes, query.row(row), chunk);
+            lanes.store(lanes.mul(x, factor), to);
+        }
+        let block = lanes.transpose(&block);
+        for x in &block {
+            largest = lanes.max(lanes.abs(lanes.load(x)), largest);
+            poison = lanes.fma(lanes.load(x), lanes.zero(), poison);
+        }
+        scratch.transposed[chunk * LANES..][..LANES].copy_from_slice(&block);
+    }
+    let enough = lanes.less(lanes.splat(1e-36), largest);
+    let full = lanes.splat(127.0);
+    let inverse = lanes.select(enough, lanes.div(full, largest), lanes.zero());
+    let step = lanes.mul(
+        lanes.select(enough, lanes.div(largest, full), lanes.zero()),
+        lanes.splat(scale),
+    );
+    let channels = scratch.transposed[..shape.channels].as_chunks::<4>().0;
+    let groups = &mut scratch.queries[..shape.depth * LANES];
+    for (group, channels) in groups.iter_mut().zip(channels) {
+        let mut quad = [lanes.splat_int(0); 4];
+        for (quad, x) in quad.iter_mut().zip(channels) {
+            *quad = lanes.round(lanes.mul(lanes.load(x), inverse));
+        }
+        lanes.store_quads(quad, &mut group.0);
+    }
+    groups[shape.channels / 4..].fill(Block([0; 64]));
+    lanes.add(step, poison)
+}
+
+/// Values as bytes u = round(255·(v − low)/span) of `[channels, keys]`, zero where keys are padded.
+#[inline(always)]
+pub(super) fn pack_values<L: Lanes>(
+    lanes: L,
+    value: Matrix<'_>,
+    shape: Shape,
+    scratch: &mut AttentionScratch,
+) {
+    for chunk in 0..shape.channels / LANES {
+        let mut low = lanes.splat(f32::INFINITY);
+        let mut high = lanes.splat(f32::NEG_INFINITY);
+        let mut poison = lanes.zero();
+        for row in 0..shape.keys {
+            let x = load_chunk(lanes, value.row(row), chunk);
+            low = lanes.min(x, low);
+            high = lanes.max(x, high);
+            poison = lanes.fma(x, lanes.zero(), poison);
+        }
+        let span = lanes.sub(high, low);
+        let poison = lanes.fma(span, lanes.zero(), poison);
+        let enough = lanes.less(lanes.splat(1e-36), span);
+        let full = lanes.splat(255.0);
+        let inverse = lanes.select(enough, lanes.div(full, span), lanes.zero());
+        let step = lanes.select(enough, lanes.div(span, full), lanes.zero());
+        let at = chunk * LANES..(chunk + 1) * LANES;
+        let to = scratch.lows[at.clone()]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(lanes.add(low, poison), to);
+        let to = scratch.value_steps[at.clone()]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(step, to);
+
+        let mut sum = lanes.zero();
+        let stride = shape.key_depth * 64;
+        let rows = &mut scratch.values[at.start * shape.key_depth..at.end * shape.key_depth];
+        let rows = bytes_mut(rows);
+        for group in 0..shape.keys.div_ceil(4) {
+            let mut quad = [lanes.splat_int(0); 4];
+            for (i, quad) in quad.iter_mut().enumerate() {
+                if 4 * group + i < shape.keys {
+                    let x = load_chunk(lanes, value.row(4 * group + i), chunk);
+                    *quad = lanes.round(lanes.mul(lanes.sub(x, low), inverse));
+                    sum = lanes.add(sum, lanes.to_float(*quad));
+                }
+            }
+            let mut bytes = [0; 64];
+            lanes.store_quads(quad, &mut bytes);
+            for (row, bytes) in rows.chunks_exact_mut(stride).zip(bytes.as_chunks::<4>().0) {
+                row[4 * group..][..4].copy_from_slice(bytes);
+            }
+        }
+        for row in rows.chunks_exact_mut(stride) {
+            row[shape.keys.div_ceil(4) * 4..].fill(0);
+        }
+        let to = scratch.value_sums[at]
+            .first_chunk_mut()
+            .expect("a whole vector");
+        lanes.store(sum, to);
+    }
+}
