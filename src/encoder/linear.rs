@@ -1,5 +1,6 @@
 //! A linear layer on packed rows, in the model's precision.
 
+use super::profile::{Clock, Stage};
 use super::resize;
 use super::tensors::LinearWeights;
 use crate::kernels::{Epilogue, Kernel, Matrix, MatrixMut, QuantizedRows, sgemm};
@@ -14,6 +15,8 @@ pub(super) struct LinearScratch {
     quantized: QuantizedRows,
     /// `[WIDENED_ROWS, k]`
     widened: Vec<f32>,
+    /// Here rather than beside it in the encoder's memory, because quantization, the innermost stage, ends here.
+    pub(super) clock: Clock,
 }
 
 impl LinearWeights<'_> {
@@ -36,6 +39,7 @@ impl LinearWeights<'_> {
                 let group = packed.group();
                 scratch.quantized.resize(rows, packed.k(), group);
                 kernel.quantize_rows(x, Some(input_scale), scratch.quantized.view_mut());
+                scratch.clock.lap(Stage::Quantization);
                 let out = MatrixMut::new(out, rows, packed.n(), packed.n());
                 kernel.linear(scratch.quantized.view(), packed, epilogue, out);
             }

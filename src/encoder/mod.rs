@@ -9,9 +9,12 @@ mod biased_attention;
 mod decoder;
 mod embeddings;
 mod linear;
+mod profile;
 mod sequences;
 mod tensors;
 
+pub(crate) use profile::Clock;
+pub use profile::{Profile, Stage};
 pub use sequences::Sequences;
 pub(crate) use sequences::SequencesView;
 pub(crate) use tensors::EncoderTensors;
@@ -50,6 +53,13 @@ pub(crate) struct Scratch {
     attention: AttentionScratch,
 }
 
+impl Scratch {
+    /// The stopwatch of the passes that use this memory.
+    pub(crate) fn clock(&mut self) -> &mut Clock {
+        &mut self.linear.clock
+    }
+}
+
 /// One model's encoder, ready to run: everything but the working memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forward<'a> {
@@ -69,6 +79,7 @@ impl Forward<'_> {
         scratch: &'s mut Scratch,
         mut observe: impl FnMut(usize, &[f32]),
     ) -> &'s [f32] {
+        scratch.clock().begin();
         let config = &self.file.header().config;
         let (tokens, hidden_size) = (sequences.tokens(), config.hidden_size);
         resize(&mut scratch.hidden, tokens * hidden_size);
@@ -85,6 +96,7 @@ impl Forward<'_> {
             &mut scratch.embeddings,
             &mut scratch.hidden[..tokens * hidden_size],
         );
+        scratch.clock().lap(Stage::Embeddings);
         observe(0, &scratch.hidden[..tokens * hidden_size]);
         for (index, layer) in self.tensors.layers(config).enumerate() {
             let mut first = 0;
@@ -117,6 +129,7 @@ impl Forward<'_> {
             &mut scratch.linear,
             &mut scratch.query_key_value[..tokens * 3 * hidden_size],
         );
+        scratch.linear.clock.lap(Stage::QueryKeyValue);
         attention::run(
             self,
             config,
@@ -125,6 +138,7 @@ impl Forward<'_> {
             &mut scratch.attention,
             &mut scratch.context[..tokens * hidden_size],
         );
+        scratch.linear.clock.lap(Stage::Attention);
         layer.attention_output.resolve(self.file).forward(
             self.kernel,
             &scratch.context[..tokens * hidden_size],
@@ -132,7 +146,9 @@ impl Forward<'_> {
             &mut scratch.linear,
             hidden,
         );
+        scratch.linear.clock.lap(Stage::AttentionOutput);
         self.layer_norm(&layer.attention_layer_norm, hidden);
+        scratch.linear.clock.lap(Stage::LayerNorm);
     }
 
     /// hidden = LayerNorm(hidden + output(activation(intermediate(hidden))))
@@ -155,6 +171,7 @@ impl Forward<'_> {
             let inner = &mut scratch.inner[..rows * config.intermediate_size];
             let epilogue = Epilogue::Store(activation);
             intermediate.forward(self.kernel, block, epilogue, &mut scratch.linear, inner);
+            scratch.linear.clock.lap(Stage::Intermediate);
             output.forward(
                 self.kernel,
                 inner,
@@ -162,7 +179,9 @@ impl Forward<'_> {
                 &mut scratch.linear,
                 block,
             );
+            scratch.linear.clock.lap(Stage::Output);
             self.layer_norm(&layer.output_layer_norm, block);
+            scratch.linear.clock.lap(Stage::LayerNorm);
         }
     }
 
