@@ -30,10 +30,10 @@ fn figures_come_as_one_json_document() {
         panic!("one kernel: {report}");
     };
     assert!(kernel.get("profile").is_none());
-    // The tiny model takes 10 tokens.
+    // The tiny model has 16 positions.
     let latency = kernel["latency"].as_array().unwrap();
     let shapes = latency.iter().map(|row| (&row["tokens"], &row["threads"]));
-    assert!(shapes.eq([(&Value::from(10), &Value::from(1)), (&10.into(), &2.into())]));
+    assert!(shapes.eq([(&Value::from(16), &Value::from(1)), (&16.into(), &2.into())]));
     for row in latency {
         let [minimum, median, p90] =
             ["minimum_ms", "median_ms", "p90_ms"].map(|name| row[name].as_f64().unwrap());
@@ -62,7 +62,7 @@ fn a_profile_of_each_kernel_adds_up() {
             profile
                 .iter()
                 .map(|column| &column["texts"])
-                .eq(["10 tokens", "sentences"])
+                .eq(["16 tokens", "sentences"])
         );
         for column in profile {
             let stages = column["stages"].as_array().unwrap();

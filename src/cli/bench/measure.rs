@@ -144,12 +144,12 @@ pub fn repeat(slice: Duration, mut work: impl FnMut(usize) -> Result<()>) -> Res
 fn tokenizing(model: &Model, slice: Duration) -> Result<Tokenizing> {
     let mut encoder = TextEncoder::new(model, TextOptions::default())?;
     let mut batch = Batch::new();
-    let lines: Vec<Text<'_>> = workload::lines().map(Text::from).collect();
-    let bytes: usize = workload::lines().map(str::len).sum();
+    let lines = workload::mixed_lines();
+    let bytes: usize = lines.iter().map(String::len).sum();
     let times = repeat(slice, |_| {
         batch.clear();
         for line in &lines {
-            encoder.encode(line, &mut batch)?;
+            encoder.encode(&Text::from(line.as_str()), &mut batch)?;
         }
         Ok(())
     })?;

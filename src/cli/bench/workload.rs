@@ -2,6 +2,7 @@
 
 use crate::{Batch, DEFAULT_BATCH_TOKENS, Model, Result, Text, TextEncoder, TextOptions};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Some lines of everyday English.
 const LINES: &str = include_str!("lines.txt");
@@ -13,6 +14,8 @@ const PASSAGE: usize = 128;
 /// Different sentences, and different texts of any other kind.
 const SENTENCES: usize = 256;
 const TEXTS: usize = 8;
+/// Lines for the tokenizer.
+const MIXED_LINES: usize = 2000;
 /// Words between the beginnings of two texts.
 const STEP: usize = 37;
 
@@ -26,27 +29,27 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// One text for each of `lengths`, which the model's longest and shortest bound.
+    /// One text for each of `lengths`, which the model's positions bound (they may be more than its own maximum).
     fn new(model: &Model, lengths: impl Iterator<Item = usize>) -> Result<Workload> {
         let words: Vec<&str> = LINES.split_whitespace().collect();
+        let longest = model.header().config.max_position_embeddings;
         let special = model.tokenizer().rules().template().special_count(false);
         let mut workload = Workload {
             texts: Vec::new(),
             encoders: BTreeMap::new(),
         };
         for (index, length) in lengths.enumerate() {
-            let length = length.max(special + 2).min(model.header().max_length);
+            let length = length.max(special + 2).min(longest);
             // A word has one token at least.
             let words = words.iter().cycle().skip(index * STEP % words.len());
             let text: Vec<&str> = words.take(length).copied().collect();
             workload.texts.push((text.join(" "), length));
-            if !workload.encoders.contains_key(&length) {
+            if let Entry::Vacant(entry) = workload.encoders.entry(length) {
                 let options = TextOptions {
                     max_length: Some(length),
                     ..TextOptions::default()
                 };
-                let encoder = TextEncoder::new(model, options)?;
-                workload.encoders.insert(length, encoder);
+                entry.insert(TextEncoder::new(model, options)?);
             }
         }
         Ok(workload)
@@ -58,7 +61,7 @@ impl Workload {
     /// If the model has no room for a text.
     pub fn singles(model: &Model) -> Result<Vec<(usize, Workload)>> {
         let mut lengths = SINGLE
-            .map(|length| length.min(model.header().max_length))
+            .map(|length| length.min(model.header().config.max_position_embeddings))
             .to_vec();
         lengths.dedup();
         let of = |length| Ok((length, Workload::new(model, [length; TEXTS].into_iter())?));
@@ -116,9 +119,23 @@ impl Workload {
     }
 }
 
-/// The built-in lines as they are.
-pub fn lines() -> impl Iterator<Item = &'static str> {
-    LINES.lines()
+/// Lines of the built-in lines' words in an order that no CPU learns by heart, for the tokenizer.
+pub fn mixed_lines() -> Vec<String> {
+    let words: Vec<&str> = LINES.split_whitespace().collect();
+    let mut state = 1_u64;
+    let mut next = |below: usize| {
+        // Knuth's generator; its high bits are the good ones.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let line = |_| {
+        let count = 4 + next(24);
+        let words: Vec<&str> = (0..count).map(|_| words[next(words.len())]).collect();
+        words.join(" ")
+    };
+    (0..MIXED_LINES).map(line).collect()
 }
 
 /// Lengths as those of real sentences are distributed, about: most are short. All of them once, in no order.
