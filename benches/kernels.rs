@@ -1,8 +1,7 @@
 //! Kernels one by one: `cargo bench --bench kernels`, or with a filter, as in `cargo bench --bench kernels -- linear`.
 //!
-//! Products count multiply-adds; `peak` is a loop of nothing but the instruction set's product instruction on
-//! registers, so that a product's rate over that of `peak` is its share of what the CPU can do at all. Compare the
-//! fastest samples of one run: clock and neighbours change between runs.
+//! Products count multiply-adds; `cargo bench --bench peak` says what share that is of what the CPU can do at all. Compare
+//! the fastest samples of one run: clock and neighbours change between runs.
 
 use bertlet::kernels::{
     Activation, AttentionScratch, Epilogue, Kernel, Matrix, MatrixMut, PackedLinear, QuantizedRows,
@@ -272,99 +271,5 @@ mod attention {
     #[divan::bench(args = kernels())]
     fn of_512(bencher: Bencher, name: &str) {
         bench(bencher, name, 512);
-    }
-}
-
-/// The product instruction alone, on registers.
-#[cfg(target_arch = "x86_64")]
-#[divan::bench(args = kernels(), sample_count = 200)]
-fn peak(bencher: Bencher, name: &str) {
-    use std::arch::asm;
-    const TIMES: usize = 20_000;
-    // A loop of instructions on twelve independent accumulators (AMX: four), vectors only in registers.
-    macro_rules! repeat {
-        ($products:expr, $($instruction:literal),*) => {
-            bencher.counter(ItemsCount::new(TIMES * $products)).bench_local(|| {
-                // SAFETY: the kernel of this name is available, so the instructions are; registers are declared.
-                unsafe {
-                    asm!(
-                        "2:", $($instruction,)* "dec {n}", "jnz 2b", n = inout(reg) TIMES => _,
-                        out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
-                        out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
-                        out("xmm12") _, out("xmm13") _, options(nostack, nomem),
-                    )
-                }
-            })
-        };
-    }
-    match name {
-        "amx" => {
-            #[repr(align(64))]
-            struct Configuration([u8; 64]);
-            let mut tiles = Configuration([0; 64]);
-            tiles.0[0] = 1;
-            for tile in 0..8 {
-                tiles.0[16 + 2 * tile] = 64;
-                tiles.0[48 + tile] = 16;
-            }
-            // SAFETY: the kernel is available, so the instructions are; the operand is a valid configuration.
-            unsafe { asm!("ldtilecfg [{}]", in(reg) &tiles, options(nostack)) };
-            repeat!(
-                4 * 16384,
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tdpbusd tmm3, tmm5, tmm7"
-            );
-            // SAFETY: as above.
-            unsafe { asm!("tilerelease", options(nostack)) };
-        }
-        "avx512-vnni" => repeat!(
-            12 * 64,
-            "vpdpbusd zmm0, zmm12, zmm13",
-            "vpdpbusd zmm1, zmm12, zmm13",
-            "vpdpbusd zmm2, zmm12, zmm13",
-            "vpdpbusd zmm3, zmm12, zmm13",
-            "vpdpbusd zmm4, zmm12, zmm13",
-            "vpdpbusd zmm5, zmm12, zmm13",
-            "vpdpbusd zmm6, zmm12, zmm13",
-            "vpdpbusd zmm7, zmm12, zmm13",
-            "vpdpbusd zmm8, zmm12, zmm13",
-            "vpdpbusd zmm9, zmm12, zmm13",
-            "vpdpbusd zmm10, zmm12, zmm13",
-            "vpdpbusd zmm11, zmm12, zmm13"
-        ),
-        "avx-vnni" => repeat!(
-            12 * 32,
-            "{{vex}} vpdpbusd ymm0, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm1, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm2, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm3, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm4, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm5, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm6, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm7, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm8, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm9, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm10, ymm12, ymm13",
-            "{{vex}} vpdpbusd ymm11, ymm12, ymm13"
-        ),
-        // AVX2 has no product that accumulates.
-        "avx2" => repeat!(
-            6 * 16,
-            "vpmaddwd ymm6, ymm12, ymm13",
-            "vpaddd ymm0, ymm0, ymm6",
-            "vpmaddwd ymm7, ymm12, ymm13",
-            "vpaddd ymm1, ymm1, ymm7",
-            "vpmaddwd ymm8, ymm12, ymm13",
-            "vpaddd ymm2, ymm2, ymm8",
-            "vpmaddwd ymm9, ymm12, ymm13",
-            "vpaddd ymm3, ymm3, ymm9",
-            "vpmaddwd ymm10, ymm12, ymm13",
-            "vpaddd ymm4, ymm4, ymm10",
-            "vpmaddwd ymm11, ymm12, ymm13",
-            "vpaddd ymm5, ymm5, ymm11"
-        ),
-        name => unreachable!("no loop for {name}"),
     }
 }

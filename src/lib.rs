@@ -11,7 +11,7 @@ mod pipeline;
 pub mod tokenizer;
 pub mod vector;
 
-pub use encoder::Sequences;
+pub use encoder::{Profile, Sequences, Stage};
 pub use error::{Error, Result};
 pub use heads::{Aggregation, Function, cosine};
 pub use pipeline::{

@@ -1,6 +1,7 @@
 //! The `bertlet` command line: options in, records through the library, results out.
 
 mod args;
+mod bench;
 mod bundle;
 mod commands;
 mod engine;
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Tokenize(args) => commands::tokenize(args),
         Command::Info(args) => commands::info(args),
         Command::Verify(args) => commands::verify(args),
+        Command::Bench(args) => commands::bench(args),
         Command::Bundle(args) => commands::bundle(args),
     };
     match result {

@@ -5,6 +5,7 @@
 
 use super::attention::{self, AttentionScratch};
 use super::linear::Input;
+use super::profile::{Clock, Stage};
 use super::share::{self, columns_of, ranges, rows_of};
 use super::tensors::{LayerNormTensors, LayerTensors, LinearTensors, LinearWeights};
 use super::{Forward, Scratch, SequencesView, activation, resize};
@@ -30,6 +31,8 @@ pub(super) struct MemberScratch {
     /// `[tokens of a block, 3·columns of some heads]`
     query_key_value: Vec<f32>,
     attention: AttentionScratch,
+    /// Only that of the calling thread may run, which takes the first part of each operation and waits for the others.
+    pub(super) clock: Clock,
 }
 
 impl Forward<'_> {
@@ -70,11 +73,13 @@ impl Forward<'_> {
         team.share(parts, |(rows, out)| {
             output.quantize(self.kernel, context.row_range(rows), 0..width, out);
         });
+        members[0].clock.lap(Stage::Quantization);
         let x = Input {
             rows: context,
             quantized: input.view().row_range(rows.clone()),
         };
         self.accumulate(&output, x, (team, members), hidden);
+        members[0].clock.lap(Stage::AttentionOutput);
         self.norm(
             &layer.attention_layer_norm,
             Some(&layer.intermediate),
@@ -82,6 +87,7 @@ impl Forward<'_> {
             hidden,
             input.rows_mut(rows),
         );
+        members[0].clock.lap(Stage::LayerNorm);
     }
 
     /// Queries, keys, values and attention of every head, into `context`, `[tokens, hidden_size]`.
@@ -126,12 +132,14 @@ impl Forward<'_> {
                 } else {
                     weights.forward(self.kernel, x, 0..3 * n, store, &mut member.widened, all);
                 }
+                member.clock.lap(Stage::QueryKeyValue);
                 let all = Matrix::new(&member.query_key_value, tokens, 3 * n, 3 * n);
                 let parts = [0, 1, 2].map(|index| all.column_range(index * n..(index + 1) * n));
                 let (out, later) = rest.split_columns(n);
                 rest = later;
                 let heads = columns.start / head_size..columns.end / head_size;
                 attention::run(self, sequences, heads, parts, &mut member.attention, out);
+                member.clock.lap(Stage::Attention);
             }
         });
     }
@@ -185,15 +193,19 @@ impl Forward<'_> {
             team.share(parts, |(((columns, mut y), quantized), member)| {
                 let (out, widened) = (y.reborrow(), &mut member.widened);
                 intermediate.forward(self.kernel, x, columns.clone(), epilogue, widened, out);
+                member.clock.lap(Stage::Intermediate);
                 output.quantize(self.kernel, y.view(), columns, quantized);
+                member.clock.lap(Stage::Quantization);
             });
             let x = Input {
                 rows: Matrix::new(inner, tokens, n, n),
                 quantized: inner_input.view(),
             };
             self.accumulate(&output, x, (team, members), hidden);
+            members[0].clock.lap(Stage::Output);
             let quantized = input.rows_mut(block);
             self.norm(&layer.output_layer_norm, next, team, hidden, quantized);
+            members[0].clock.lap(Stage::LayerNorm);
         }
     }
 

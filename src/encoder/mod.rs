@@ -10,10 +10,13 @@ mod decoder;
 mod embeddings;
 mod layer;
 mod linear;
+mod profile;
 mod sequences;
 mod share;
 mod tensors;
 
+pub(crate) use profile::Clock;
+pub use profile::{Profile, Stage};
 pub use sequences::Sequences;
 pub(crate) use sequences::SequencesView;
 pub(crate) use tensors::EncoderTensors;
@@ -51,6 +54,14 @@ impl Scratch {
     pub(crate) fn set_threads(&mut self, threads: usize) {
         self.team.resize(threads);
     }
+
+    /// The stopwatch of the passes that use this memory: that of the calling thread.
+    pub(crate) fn clock(&mut self) -> &mut Clock {
+        if self.members.is_empty() {
+            self.members.push(MemberScratch::default());
+        }
+        &mut self.members[0].clock
+    }
 }
 
 /// One model's encoder, ready to run: everything but the working memory.
@@ -72,6 +83,7 @@ impl Forward<'_> {
         scratch: &'s mut Scratch,
         mut observe: impl FnMut(usize, &[f32]),
     ) -> &'s [f32] {
+        scratch.clock().begin();
         let config = &self.file.header().config;
         let (tokens, width) = (sequences.tokens(), config.hidden_size);
         // Each thread of a team has but its part of a block in its cache.
@@ -95,6 +107,7 @@ impl Forward<'_> {
             &mut scratch.embeddings,
             &mut scratch.hidden[..tokens * width],
         );
+        scratch.clock().lap(Stage::Embeddings);
         observe(0, &scratch.hidden[..tokens * width]);
         for index in 0..config.num_hidden_layers {
             let layer = self.tensors.layer(index, config);
@@ -102,6 +115,7 @@ impl Forward<'_> {
                 let first = &layer.query_key_value;
                 first.resolve(self.file).reserve(&mut scratch.input, tokens);
                 self.quantize(first, scratch, tokens);
+                scratch.clock().lap(Stage::Quantization);
             }
             let next = (index + 1 < config.num_hidden_layers)
                 .then(|| &self.tensors.layer(index + 1, config).query_key_value);

@@ -186,6 +186,18 @@ impl Kernel {
         unsafe { (self.0.linear)(a, w, epilogue, out) }
     }
 
+    /// The integer products of [`Kernel::linear`] alone; their sums are dropped. For benchmarks.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    #[doc(hidden)]
+    pub fn products(&self, a: QuantizedView<'_>, w: PackedLinear<'_>) {
+        assert_eq!(a.k(), w.k(), "products: inputs of a and w");
+        assert_eq!(a.group(), w.group(), "products: groups of a and w");
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.products)(a, w) }
+    }
+
     /// Normalizes each row of `x`, `[rows, n]`, in place: (x − mean)/√(variance + eps)·weight + bias.
     ///
     /// # Panics

@@ -1,6 +1,10 @@
 //! The integer product and what follows it while its result is in the cache: dequantization, bias, activation or
 //! residual.
 
+mod alone;
+
+pub(crate) use alone::products;
+
 use super::lanes::{LANES, Lanes};
 use super::math::{self, Activation};
 use super::matrix::MatrixMut;

@@ -17,6 +17,7 @@ pub(crate) struct Table {
     pub(crate) supported: fn() -> bool,
     pub(crate) quantize_rows: unsafe fn(Matrix<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
     pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, Epilogue, MatrixMut<'_>),
+    pub(crate) products: unsafe fn(QuantizedView<'_>, PackedLinear<'_>),
     pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
     pub(crate) layer_norm_quantize:
         unsafe fn(MatrixMut<'_>, Norm<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
@@ -41,6 +42,7 @@ macro_rules! table {
                 = |p| rows::quantize_rows(p.lanes(), x, scale, out);
             linear(a: QuantizedView<'_>, w: PackedLinear<'_>, epilogue: Epilogue, out: MatrixMut<'_>)
                 = |p| product::linear(p, a, w, epilogue, out);
+            products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
                 = |p| rows::layer_norm(p.lanes(), x, weight, bias, eps);
             layer_norm_quantize(x: MatrixMut<'_>, norm: Norm<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
@@ -63,7 +65,7 @@ macro_rules! table {
         );
         Table {
             name: $name, supported: $supported,
-            quantize_rows, linear, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
+            quantize_rows, linear, products, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
             matrix_vector_i8, matrix_vector_f16, matrix_vector_f32,
         }
     }};

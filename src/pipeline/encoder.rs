@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::layers::Layers;
 use super::model::Model;
-use crate::encoder::{Forward, Scratch, Sequences};
+use crate::encoder::{Forward, Profile, Scratch, Sequences, Stage};
 use crate::error::{Error, Result};
 use crate::format::header::Pooling;
 use crate::heads;
@@ -86,6 +86,17 @@ impl Encoder {
     /// This makes one text faster. For many texts, one encoder for each thread has more throughput.
     pub fn set_threads(&mut self, threads: usize) {
         self.scratch.set_threads(threads);
+    }
+
+    /// Measures from now on how long each stage of [`Encoder::embed`] and [`Encoder::classify`] takes, until
+    /// [`Encoder::stop_profile`]. A look at the clock for each stage of each block is all that it costs.
+    pub fn start_profile(&mut self) {
+        self.scratch.clock().run();
+    }
+
+    /// What the stages took since [`Encoder::start_profile`]; zeros without it.
+    pub fn stop_profile(&mut self) -> Profile {
+        self.scratch.clock().stop()
     }
 
     /// Appends one sentence vector for each record to `out`.
@@ -195,6 +206,7 @@ impl Encoder {
                     finish(record);
                 }
             }
+            scratch.clock().lap(Stage::Pooling);
         }
         Ok(())
     }

@@ -127,6 +127,18 @@ Examples:
   bertlet verify model.bertlet
   bertlet verify models/*.bertlet && echo all good";
 
+pub const BENCH: &str = "\
+Examples:
+  bertlet bench                      the default model
+  bertlet bench -m model.bertlet --profile
+  bertlet bench --kernels --seconds 20
+  bertlet bench --json | jq .kernels[0].bulk
+
+Notes:
+  Texts are built-in English, cut to their lengths in tokens. Latency and bulk rates count from token ids to vectors; the
+  profile counts from text, on one thread, and shows the fastest pass. Other programs and a CPU's changing clock show in
+  the figures: look at minima, and run it again.";
+
 pub const BUNDLE: &str = "\
 Examples:
   bertlet bundle -m my.bertlet -o my-classifier

@@ -1,9 +1,11 @@
 //! What the command line says, as types.
 
+mod bench;
 mod examples;
 mod shared;
 mod tasks;
 
+pub use bench::BenchArgs;
 pub use shared::{InputArgs, LongChoice, ModelArgs, OutputArgs, RunArgs, TextArgs};
 pub use tasks::{
     AnswerArgs, AttentionArgs, ChooseArgs, ColorChoice, FeatureArgs, FillArgs, LabelArgs, NextArgs,
@@ -76,6 +78,9 @@ pub enum Command {
     /// Read a whole model file and check it against its checksums.
     #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
+    /// Measure how fast a model is on this machine.
+    #[command(after_help = examples::BENCH)]
+    Bench(BenchArgs),
     /// Make one executable of this program and a model.
     #[command(after_help = examples::BUNDLE)]
     Bundle(BundleArgs),

@@ -184,7 +184,7 @@ impl RunArgs {
     }
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(super) fn threads(text: &str) -> Result<usize, String> {
     match super::at_least_one(text)? {
         threads @ 1..=1024 => Ok(threads),
         _ => Err("must be at most 1024".to_owned()),

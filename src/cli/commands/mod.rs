@@ -2,6 +2,7 @@
 
 mod answer;
 mod attention;
+mod bench;
 mod bundle;
 mod choose;
 mod classify;
@@ -20,6 +21,7 @@ mod zero_shot;
 
 pub use answer::answer;
 pub use attention::attention;
+pub use bench::bench;
 pub use bundle::bundle;
 pub use choose::choose;
 pub use classify::classify;

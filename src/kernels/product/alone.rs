@@ -1,0 +1,21 @@
+//! The integer products of a layer by themselves, for benchmarks: their share of what the CPU's product instruction could
+//! do says how well a kernel feeds it.
+
+use super::{Accumulators, MAX_TILE, PackedLinear, Plan, Product};
+use crate::kernels::quantized::QuantizedView;
+use std::hint::black_box;
+
+/// The products of [`linear`](super::linear), tile by tile in its order; the sums are dropped.
+#[inline(always)]
+pub(crate) fn products<P: Product>(product: P, a: QuantizedView<'_>, w: PackedLinear<'_>) {
+    if a.rows() == 0 || w.n == 0 {
+        return;
+    }
+    let mut accumulators = Accumulators([[0; MAX_TILE]; 2]);
+    let mut state = P::State::default();
+    let mut plan = Plan::of::<P>(a, w);
+    while let Some(step) = plan.next::<P>() {
+        product.whole(&mut state, plan.tile(a, w, step), &mut accumulators.0[0]);
+        black_box(&mut accumulators);
+    }
+}
