@@ -20,7 +20,7 @@ pub use pipeline::{
     EmbedderOptions, EmbeddingOptions, Embeddings, EncodedText, Encoder, EntailmentClassifier,
     EntailmentOptions, Entity, FeatureExtractor, Fill, Filler, FillerOptions, Label, LabelOptions,
     LabelVectors, Layers, Likelihood, LineScorer, Long, LongText, Model, PairScorer, Question,
-    RunOptions, Tagger, TaggerOptions, Task, Text, TextEncoder, TextOptions, TokenFeature,
+    RunOptions, States, Tagger, TaggerOptions, Task, Text, TextEncoder, TextOptions, TokenFeature,
 };
 pub(crate) use pipeline::{TaskLane, entailment};
 

@@ -20,10 +20,12 @@ pub(super) struct AttentionScratch {
 
 /// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of some heads to `context`.
 ///
-/// Queries, keys, values and `context` are `[tokens, heads·head_size]`: these heads side by side.
+/// Queries, keys, values and `context` are `[tokens, heads·head_size]`: these heads side by side. There may be queries of
+/// the `first` token of each sequence only.
 pub(super) fn run(
     forward: &Forward<'_>,
     sequences: SequencesView<'_>,
+    first: bool,
     heads: Range<usize>,
     [query, key, value]: [Matrix<'_>; 3],
     scratch: &mut AttentionScratch,
@@ -31,13 +33,19 @@ pub(super) fn run(
 ) {
     let head_size = query.columns() / heads.len();
     let mut later_rows = context;
-    for range in sequences.ranges() {
-        let (mut rest, later) = later_rows.split_rows(range.len());
+    for (index, range) in sequences.ranges().enumerate() {
+        let queries = if first {
+            index..index + 1
+        } else {
+            range.clone()
+        };
+        let (mut rest, later) = later_rows.split_rows(queries.len());
         later_rows = later;
         for (index, head) in heads.clone().enumerate() {
             let columns = index * head_size..(index + 1) * head_size;
-            let [query, key, value] = [query, key, value]
-                .map(|all| all.row_range(range.clone()).column_range(columns.clone()));
+            let part = [(query, &queries), (key, &range), (value, &range)];
+            let [query, key, value] =
+                part.map(|(all, rows)| all.row_range(rows.clone()).column_range(columns.clone()));
             let (out, later) = rest.split_columns(head_size);
             rest = later;
             one_head(forward, head, (query, key, value), scratch, out);
@@ -79,10 +87,10 @@ fn in_f32(
     scores: &mut Vec<f32>,
     mut context: MatrixMut<'_>,
 ) {
-    let (tokens, head_size) = (query.rows(), query.columns());
-    resize(scores, QUERY_ROWS.min(tokens) * tokens);
-    for first in (0..tokens).step_by(QUERY_ROWS) {
-        let rows = QUERY_ROWS.min(tokens - first);
+    let (tokens, head_size) = (key.rows(), query.columns());
+    resize(scores, QUERY_ROWS.min(query.rows()) * tokens);
+    for first in (0..query.rows()).step_by(QUERY_ROWS) {
+        let rows = QUERY_ROWS.min(query.rows() - first);
         let scores = &mut scores[..rows * tokens];
         scores.fill(0.0);
         let query = query.row_range(first..first + rows);

@@ -20,7 +20,7 @@ pub(super) struct BiasedScratch {
     scores: Vec<f32>,
 }
 
-/// context = softmax(query·keyᵀ/√d + bias)·value of one sequence and head.
+/// context = softmax(query·keyᵀ/√d + bias)·value of one sequence and head. The queries are those of its first tokens.
 ///
 /// `bias` `[2·positions − 1]` has the distance 0 in its middle; a key behind the query is right of it.
 pub(super) fn run(
@@ -30,7 +30,7 @@ pub(super) fn run(
     scratch: &mut BiasedScratch,
     mut context: MatrixMut<'_>,
 ) {
-    let (tokens, head_size) = (query.rows(), query.columns());
+    let (tokens, head_size) = (key.rows(), key.columns());
     let BiasedScratch {
         keys,
         values,
@@ -52,7 +52,7 @@ pub(super) fn run(
     let scale = 1.0 / (head_size as f32).sqrt();
     let scaled = &mut scaled[..head_size];
     let scores = &mut scores[..tokens];
-    for token in 0..tokens {
+    for token in 0..query.rows() {
         for (scaled, x) in scaled.iter_mut().zip(query.row(token)) {
             *scaled = x * scale;
         }

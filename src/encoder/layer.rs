@@ -9,6 +9,7 @@ use super::profile::{Clock, Stage};
 use super::share::{self, columns_of, ranges, rows_of};
 use super::tensors::{LayerNormTensors, LayerTensors, LinearTensors, LinearWeights};
 use super::{Forward, Scratch, SequencesView, activation, resize};
+use crate::format::header::Config;
 use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, QuantizedViewMut, Team};
 use std::ops::Range;
 
@@ -35,6 +36,21 @@ pub(super) struct MemberScratch {
     pub(super) clock: Clock,
 }
 
+/// Which tokens look at those of their sequence.
+#[derive(Clone, Copy)]
+enum Queries<'a> {
+    All,
+    /// The first of each sequence.
+    First(Input<'a>),
+}
+
+/// Width of the fewest heads whose weights are whole panels of sixteen outputs, if such heads make up a layer.
+pub(super) fn heads_apart(config: &Config) -> Option<usize> {
+    let head_size = config.hidden_size / config.num_attention_heads;
+    let width = head_size << (4 - head_size.trailing_zeros().min(4));
+    config.hidden_size.is_multiple_of(width).then_some(width)
+}
+
 impl Forward<'_> {
     /// hidden = LayerNorm(hidden + output(attention(hidden))) for the `rows` of some sequences, whose quantized inputs are
     /// there, and behind it those of the feed-forward.
@@ -46,6 +62,68 @@ impl Forward<'_> {
         scratch: &mut Scratch,
     ) {
         let width = self.file.header().config.hidden_size;
+        let x = Input {
+            rows: Matrix::new(
+                &scratch.hidden[rows.start * width..],
+                rows.len(),
+                width,
+                width,
+            ),
+            quantized: scratch.input.view().row_range(rows.clone()),
+        };
+        let context = &mut scratch.context[..rows.len() * width];
+        let on = (&mut scratch.team, &mut scratch.members[..]);
+        self.attend(layer, sequences, Queries::All, x, on, context);
+        self.attention_output(layer, rows, scratch);
+    }
+
+    /// The same for the first token of each sequence, whose number goes from `firsts.start` on: those are the rows that
+    /// the results replace. They must not lie behind `rows`.
+    pub(super) fn attention_of_firsts(
+        &self,
+        layer: &LayerTensors,
+        sequences: SequencesView<'_>,
+        rows: Range<usize>,
+        firsts: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
+        let width = self.file.header().config.hidden_size;
+        let count = firsts.len();
+        let weights = layer.query_key_value.resolve(self.file);
+        resize(&mut scratch.first, count * width);
+        let gathered = scratch.first[..count * width].chunks_exact_mut(width);
+        for (range, to) in sequences.ranges().zip(gathered) {
+            let row = rows.start + range.start;
+            to.copy_from_slice(&scratch.hidden[row * width..(row + 1) * width]);
+        }
+        let gathered = Matrix::new(&scratch.first, count, width, width);
+        weights.reserve(&mut scratch.first_input, count);
+        let quantized = scratch.first_input.view_mut();
+        weights.quantize(self.kernel, gathered, 0..width, quantized);
+        let queries = Queries::First(Input {
+            rows: gathered,
+            quantized: scratch.first_input.view(),
+        });
+        let x = Input {
+            rows: Matrix::new(
+                &scratch.hidden[rows.start * width..],
+                rows.len(),
+                width,
+                width,
+            ),
+            quantized: scratch.input.view().row_range(rows),
+        };
+        let context = &mut scratch.context[..count * width];
+        let on = (&mut scratch.team, &mut scratch.members[..]);
+        self.attend(layer, sequences, queries, x, on, context);
+        scratch.hidden[firsts.start * width..firsts.end * width]
+            .copy_from_slice(&scratch.first[..count * width]);
+        self.attention_output(layer, firsts, scratch);
+    }
+
+    /// hidden = LayerNorm(hidden + output(context)) for some rows; `context` begins with the first of them.
+    fn attention_output(&self, layer: &LayerTensors, rows: Range<usize>, scratch: &mut Scratch) {
+        let width = self.file.header().config.hidden_size;
         let Scratch {
             hidden,
             input,
@@ -54,19 +132,11 @@ impl Forward<'_> {
             team,
             ..
         } = scratch;
-        let tokens = rows.len();
         let hidden = &mut hidden[rows.start * width..rows.end * width];
-        let context = &mut context[..tokens * width];
-        let x = Input {
-            rows: Matrix::new(hidden, tokens, width, width),
-            quantized: input.view().row_range(rows.clone()),
-        };
-        self.attend(layer, sequences, x, (team, members), context);
-
         let output = layer.attention_output.resolve(self.file);
-        let context = Matrix::new(context, tokens, width, width);
-        let count = share::parts(team, tokens * width, share::LEAST_VALUES);
-        let heights = ranges(tokens, 1, count);
+        let context = Matrix::new(context, rows.len(), width, width);
+        let count = share::parts(team, rows.len() * width, share::LEAST_VALUES);
+        let heights = ranges(rows.len(), 1, count);
         let parts = heights
             .clone()
             .zip(rows_of(input.rows_mut(rows.clone()), heights));
@@ -90,13 +160,14 @@ impl Forward<'_> {
         members[0].clock.lap(Stage::LayerNorm);
     }
 
-    /// Queries, keys, values and attention of every head, into `context`, `[tokens, hidden_size]`.
+    /// Queries, keys, values and attention of every head, into `context`, `[queries, hidden_size]`.
     ///
     /// A thread computes the queries, keys and values of its own heads, of a few of them at a time in long sequences.
     fn attend(
         &self,
         layer: &LayerTensors,
         sequences: SequencesView<'_>,
+        queries: Queries<'_>,
         x: Input<'_>,
         (team, members): (&mut Team, &mut [MemberScratch]),
         context: &mut [f32],
@@ -105,16 +176,16 @@ impl Forward<'_> {
         let (width, heads) = (config.hidden_size, config.num_attention_heads);
         let (tokens, head_size) = (x.rows.rows(), width / heads);
         // Heads whose weights are whole panels; if there are none, all heads go together.
-        let panels = head_size << (4 - head_size.trailing_zeros().min(4));
-        let apart = width.is_multiple_of(panels);
-        let unit = if apart { panels } else { width };
+        let apart = heads_apart(config);
+        let unit = apart.unwrap_or(width);
         let fitting = QUERY_KEY_VALUE_VALUES / (3 * tokens.max(1)) / COLUMNS * COLUMNS;
         let chunk = (fitting.max(COLUMNS) / unit).max(1) * unit;
         let weights = layer.query_key_value.resolve(self.file);
         let store = Epilogue::Store(Activation::Identity);
         let work = tokens * (3 * width + tokens * heads);
         let columns = ranges(width, unit, share::parts(team, work, share::LEAST_VALUES));
-        let context = MatrixMut::new(context, tokens, width, width);
+        let query_rows = context.len() / width;
+        let context = MatrixMut::new(context, query_rows, width, width);
         let parts = columns.clone().zip(columns_of(context, columns));
         team.share(parts.zip(members), |((columns, context), member)| {
             let mut rest = context;
@@ -124,8 +195,14 @@ impl Forward<'_> {
                 resize(&mut member.query_key_value, tokens * 3 * n);
                 let all = &mut member.query_key_value[..tokens * 3 * n];
                 let all = MatrixMut::new(all, tokens, 3 * n, 3 * n);
-                if apart {
+                if apart.is_some() {
                     for (index, out) in columns_of(all, ranges(3 * n, n, 3)).enumerate() {
+                        let (x, out) = match queries {
+                            Queries::First(first) if index == 0 => {
+                                (first, out.split_rows(query_rows).0)
+                            }
+                            _ => (x, out),
+                        };
                         let columns = index * width + columns.start..index * width + columns.end;
                         weights.forward(self.kernel, x, columns, store, &mut member.widened, out);
                     }
@@ -134,11 +211,21 @@ impl Forward<'_> {
                 }
                 member.clock.lap(Stage::QueryKeyValue);
                 let all = Matrix::new(&member.query_key_value, tokens, 3 * n, 3 * n);
-                let parts = [0, 1, 2].map(|index| all.column_range(index * n..(index + 1) * n));
+                let [q, k, v] = [0, 1, 2].map(|index| all.column_range(index * n..(index + 1) * n));
+                let parts = [q.row_range(0..query_rows), k, v];
                 let (out, later) = rest.split_columns(n);
                 rest = later;
                 let heads = columns.start / head_size..columns.end / head_size;
-                attention::run(self, sequences, heads, parts, &mut member.attention, out);
+                let first = matches!(queries, Queries::First(_));
+                attention::run(
+                    self,
+                    sequences,
+                    first,
+                    heads,
+                    parts,
+                    &mut member.attention,
+                    out,
+                );
                 member.clock.lap(Stage::Attention);
             }
         });

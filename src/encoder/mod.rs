@@ -24,6 +24,7 @@ pub(crate) use tensors::EncoderTensors;
 use crate::format::{self, ModelFile};
 use crate::kernels::{Activation, Kernel, QuantizedRows, Team};
 use layer::{FEED_FORWARD_ROWS, MemberScratch};
+use std::ops::Range;
 
 /// Tokens of neighbouring sequences that pass through attention together on each thread, unless one sequence alone has
 /// more: their queries, keys and values then stay in the second-level cache beside the weights.
@@ -44,6 +45,9 @@ pub(crate) struct Scratch {
     inner: Vec<f32>,
     /// The same quantized.
     inner_input: QuantizedRows,
+    /// First tokens of a block's sequences, and the same quantized.
+    first: Vec<f32>,
+    first_input: QuantizedRows,
     /// One for each thread.
     members: Vec<MemberScratch>,
     team: Team,
@@ -64,6 +68,25 @@ impl Scratch {
     }
 }
 
+/// Which of the last hidden states somebody will read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Those of all tokens.
+    All,
+    /// Those of each sequence's first token. The last layer then computes the other tokens' keys and values only.
+    First,
+}
+
+impl Wanted {
+    /// Rows of the states that belong to sequence `index`, of all `tokens`.
+    pub(crate) fn rows(self, index: usize, tokens: Range<usize>) -> Range<usize> {
+        match self {
+            Wanted::All => tokens,
+            Wanted::First => index..index + 1,
+        }
+    }
+}
+
 /// One model's encoder, ready to run: everything but the working memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forward<'a> {
@@ -73,13 +96,14 @@ pub(crate) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Runs the encoder and returns the last hidden states, `[tokens, hidden_size]`.
+    /// Runs the encoder and returns the last hidden states that are wanted, `[tokens or sequences, hidden_size]`.
     ///
-    /// `observe` sees the hidden states behind the embeddings (index 0) and behind each layer (from 1).
+    /// `observe` sees the hidden states behind the embeddings (index 0) and behind each layer (from 1), where all are wanted.
     /// Ids and positions must be in the model's range; see [`Forward::check`].
     pub(crate) fn run<'s>(
         &self,
         sequences: SequencesView<'_>,
+        wanted: Wanted,
         scratch: &'s mut Scratch,
         mut observe: impl FnMut(usize, &[f32]),
     ) -> &'s [f32] {
@@ -108,7 +132,10 @@ impl Forward<'_> {
             &mut scratch.hidden[..tokens * width],
         );
         scratch.clock().lap(Stage::Embeddings);
-        observe(0, &scratch.hidden[..tokens * width]);
+        if wanted == Wanted::All {
+            observe(0, &scratch.hidden[..tokens * width]);
+        }
+        let only_firsts = wanted == Wanted::First && layer::heads_apart(config).is_some();
         for index in 0..config.num_hidden_layers {
             let layer = self.tensors.layer(index, config);
             if index == 0 {
@@ -119,17 +146,34 @@ impl Forward<'_> {
             }
             let next = (index + 1 < config.num_hidden_layers)
                 .then(|| &self.tensors.layer(index + 1, config).query_key_value);
+            let firsts = next.is_none() && only_firsts;
             // One half of the layer after the other, so that the weights of each stay in the second-level cache.
-            let mut first = 0;
+            let (mut token, mut sequence) = (0, 0);
             for block in sequences.blocks(block_tokens) {
-                let rows = first..first + block.tokens();
-                first = rows.end;
-                self.attention(layer, block, rows, scratch);
+                let rows = token..token + block.tokens();
+                let numbers = sequence..sequence + block.len();
+                (token, sequence) = (rows.end, numbers.end);
+                match firsts {
+                    true => self.attention_of_firsts(layer, block, rows, numbers, scratch),
+                    false => self.attention(layer, block, rows, scratch),
+                }
             }
-            self.feed_forward(layer, next, 0..tokens, scratch);
-            observe(index + 1, &scratch.hidden[..tokens * width]);
+            let rows = if firsts { sequence } else { tokens };
+            self.feed_forward(layer, next, 0..rows, scratch);
+            if wanted == Wanted::All {
+                observe(index + 1, &scratch.hidden[..tokens * width]);
+            }
         }
-        &scratch.hidden[..tokens * width]
+        if wanted == Wanted::All {
+            return &scratch.hidden[..tokens * width];
+        }
+        if !only_firsts {
+            for (sequence, range) in sequences.ranges().enumerate() {
+                let row = range.start * width..(range.start + 1) * width;
+                scratch.hidden.copy_within(row, sequence * width);
+            }
+        }
+        &scratch.hidden[..sequences.len() * width]
     }
 }
 

@@ -150,6 +150,11 @@ impl<'a> SequencesView<'a> {
         })
     }
 
+    /// Number of sequences.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// Number of tokens.
     pub(super) fn tokens(&self) -> usize {
         self.ids.len()

@@ -1,7 +1,7 @@
 //! What each word of a text looks at.
 
 use super::batch::Batch;
-use super::encoder::forward;
+use super::encoder::{States, forward};
 use super::features::{FeatureExtractor, FeatureRoom, TokenFeature};
 use super::layers::{Combine, Layers};
 use super::model::Model;
@@ -75,8 +75,8 @@ impl Task for AttentionViewer {
         self.features.model()
     }
 
-    fn layers(&self) -> Option<&Layers> {
-        self.features.layers()
+    fn states(&self) -> States<'_> {
+        self.features.states()
     }
 
     fn room(&self) -> FeatureRoom {

@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::layers::Layers;
 use super::model::Model;
-use crate::encoder::{Forward, Profile, Scratch, Sequences, Stage};
+use crate::encoder::{Forward, Profile, Scratch, Sequences, Stage, Wanted};
 use crate::error::{Error, Result};
 use crate::format::header::Pooling;
 use crate::heads;
@@ -50,6 +50,17 @@ impl EmbeddingOptions {
             ))),
         }
     }
+}
+
+/// The states that [`Encoder::visit`] shows.
+#[derive(Debug, Clone, Copy)]
+pub enum States<'a> {
+    /// Those behind the last layer, `[tokens, hidden_size]`.
+    Last,
+    /// That of the first token behind the last layer, `[1, hidden_size]`. The others are not computed.
+    LastOfFirst,
+    /// Those of some layers, `[tokens, width]`.
+    Of(&'a Layers),
 }
 
 /// Tokens that pass through the encoder together, whatever the size of a batch: bounds the working memory (8 KB a
@@ -119,8 +130,14 @@ impl Encoder {
         let hidden_size = header.config.hidden_size;
         let normalize = options.normalize.unwrap_or(header.embedding.normalize);
         let mut spare = std::mem::take(&mut self.spare);
+        let prompts = (0..batch.sequences().len()).any(|sequence| batch.skip(sequence) > 0);
+        let wanted = match modes {
+            [Pooling::Cls] if !prompts => Wanted::First,
+            _ => Wanted::All,
+        };
         let result = self.mean_over_windows(
             batch,
+            wanted,
             |sequence, rows, window| {
                 heads::pool(modes, rows, hidden_size, batch.skip(sequence), window);
             },
@@ -151,12 +168,11 @@ impl Encoder {
         let model = self.model.clone();
         let parts = model.parts();
         let head = model.sequence_head()?;
-        let hidden_size = model.header().config.hidden_size;
         let mut pooled = std::mem::take(&mut self.spare);
         let result = self.mean_over_windows(
             batch,
-            |_, rows, window| {
-                let first = &rows[..hidden_size];
+            Wanted::First,
+            |_, first, window| {
                 head.forward(&parts.file, model.kernel(), first, &mut pooled, window);
             },
             |record| out.extend_from_slice(record),
@@ -165,11 +181,12 @@ impl Encoder {
         result
     }
 
-    /// Runs the encoder over the batch, lets `pool` append a vector for each sequence (its index, its hidden states
-    /// `[tokens, hidden_size]`), and gives `finish` the mean of each record's vectors, weighted by their windows.
+    /// Runs the encoder over the batch, lets `pool` append a vector for each sequence (its index, its hidden states that are
+    /// wanted, `[tokens or 1, hidden_size]`), and gives `finish` the mean of each record's vectors, weighted by their windows.
     fn mean_over_windows(
         &mut self,
         batch: &Batch,
+        wanted: Wanted,
         mut pool: impl FnMut(usize, &[f32], &mut Vec<f32>),
         mut finish: impl FnMut(&mut Vec<f32>),
     ) -> Result<()> {
@@ -187,14 +204,15 @@ impl Encoder {
         let mut current = 0..0;
         for chunk in sequences.chunks(CHUNK_TOKENS) {
             let view = sequences.view(chunk.clone());
-            let hidden = forward(model).run(view, scratch, |_, _| {});
-            for (sequence, range) in chunk.zip(view.ranges()) {
+            let hidden = forward(model).run(view, wanted, scratch, |_, _| {});
+            for (index, (sequence, tokens)) in chunk.zip(view.ranges()).enumerate() {
                 if sequence == current.end {
                     current = records.next().expect("every sequence belongs to a record");
                     record.clear();
                 }
                 window.clear();
-                let rows = &hidden[range.start * hidden_size..range.end * hidden_size];
+                let rows = wanted.rows(index, tokens);
+                let rows = &hidden[rows.start * hidden_size..rows.end * hidden_size];
                 pool(sequence, rows, window);
                 if current.len() == 1 {
                     std::mem::swap(record, window);
@@ -211,15 +229,14 @@ impl Encoder {
         Ok(())
     }
 
-    /// Shows the states `[tokens, width]` of each sequence to `visit`, with the indices of its record and of itself: the
-    /// last hidden states, or those that `layers` names.
+    /// Shows the `states` of each sequence to `visit`, with the indices of its record and of itself.
     ///
     /// # Errors
     /// [`Error::Input`] as [`Encoder::embed`].
     pub(super) fn visit(
         &mut self,
         batch: &Batch,
-        layers: Option<&Layers>,
+        states: States<'_>,
         mut visit: impl FnMut(usize, usize, &[f32]),
     ) -> Result<()> {
         let Encoder {
@@ -231,7 +248,11 @@ impl Encoder {
         let sequences = batch.sequences();
         check(model, sequences)?;
         let hidden_size = model.header().config.hidden_size;
-        let width = layers.map_or(hidden_size, |layers| layers.width(hidden_size));
+        let (wanted, width) = match states {
+            States::Last => (Wanted::All, hidden_size),
+            States::LastOfFirst => (Wanted::First, hidden_size),
+            States::Of(layers) => (Wanted::All, layers.width(hidden_size)),
+        };
         let mut owners = batch
             .records()
             .enumerate()
@@ -239,21 +260,22 @@ impl Encoder {
         for chunk in sequences.chunks(CHUNK_TOKENS) {
             let view = sequences.view(chunk.clone());
             combined.clear();
-            let last = forward(model).run(view, scratch, |stage, hidden| {
-                if let Some(layers) = layers {
+            let last = forward(model).run(view, wanted, scratch, |stage, hidden| {
+                if let States::Of(layers) = states {
                     layers.take(stage, hidden, hidden_size, combined);
                 }
             });
-            let states = match layers {
-                Some(_) => &combined[..],
-                None => last,
+            let states = match states {
+                States::Of(_) => &combined[..],
+                _ => last,
             };
-            for (sequence, range) in chunk.zip(view.ranges()) {
+            for (index, (sequence, tokens)) in chunk.zip(view.ranges()).enumerate() {
                 let record = owners.next().expect("every sequence belongs to a record");
+                let rows = wanted.rows(index, tokens);
                 visit(
                     record,
                     sequence,
-                    &states[range.start * width..range.end * width],
+                    &states[rows.start * width..rows.end * width],
                 );
             }
         }
@@ -273,7 +295,7 @@ impl Encoder {
         let sequences = batch.sequences();
         check(&self.model, sequences)?;
         let all = sequences.view(0..sequences.len());
-        forward(&self.model).run(all, &mut self.scratch, observe);
+        forward(&self.model).run(all, Wanted::All, &mut self.scratch, observe);
         Ok(())
     }
 }

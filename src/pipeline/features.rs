@@ -1,6 +1,7 @@
 //! Hidden states as features: of any layers, for each token or pooled.
 
 use super::batch::Batch;
+use super::encoder::States;
 use super::layers::Layers;
 use super::model::Model;
 use super::span_tokens::template_room;
@@ -90,8 +91,8 @@ impl Task for FeatureExtractor {
         &self.model
     }
 
-    fn layers(&self) -> Option<&Layers> {
-        Some(&self.layers)
+    fn states(&self) -> States<'_> {
+        States::Of(&self.layers)
     }
 
     fn room(&self) -> FeatureRoom {

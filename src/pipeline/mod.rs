@@ -25,7 +25,7 @@ pub use attention::{Attention, AttentionViewer};
 pub use batch::Batch;
 pub use classifier::{Classification, Classifier, ClassifierOptions};
 pub use embedder::{Embedder, EmbedderOptions, Embeddings};
-pub use encoder::{EmbeddingOptions, Encoder};
+pub use encoder::{EmbeddingOptions, Encoder, States};
 pub use features::{FeatureExtractor, TokenFeature};
 pub use filler::{Fill, Filler, FillerOptions, Likelihood, LineScorer};
 pub use layers::{Combine, Layers};

@@ -1,6 +1,7 @@
 //! Scores of candidates beside one text: cross-encoders, next sentences, multiple choice.
 
 use super::batch::Batch;
+use super::encoder::States;
 use super::model::Model;
 use super::task::Task;
 use super::text_encoder::{EncodedText, Text, TextEncoder, TextOptions};
@@ -200,12 +201,15 @@ impl Task for PairScorer {
         Ok((open, all))
     }
 
+    fn states(&self) -> States<'_> {
+        States::LastOfFirst
+    }
+
     fn read(&self, open: &mut OpenCandidates, room: &mut PairRoom, index: usize, states: &[f32]) {
         let Ok(head) = self.classifier() else { return };
         let (file, kernel) = (self.model.file(), self.model.kernel());
-        let first = &states[..self.model.header().config.hidden_size];
         room.logits.clear();
-        head.forward(file, kernel, first, &mut room.pooled, &mut room.logits);
+        head.forward(file, kernel, states, &mut room.pooled, &mut room.logits);
         let (candidate, share) = open.sequences[index];
         let scores = &mut open.scores[candidate * self.width..][..self.width];
         for (score, logit) in scores.iter_mut().zip(&room.logits) {

@@ -1,8 +1,7 @@
 //! What all tasks have in common: records become sequences, their hidden states become answers.
 
 use super::batch::Batch;
-use super::encoder::Encoder;
-use super::layers::Layers;
+use super::encoder::{Encoder, States};
 use super::model::Model;
 use super::text_encoder::EncodedText;
 use super::threads::physical_cores;
@@ -30,9 +29,9 @@ pub trait Task: Send + Sync {
     /// The memory of one more thread.
     fn room(&self) -> Self::Room;
 
-    /// The states that [`Task::read`] wants instead of the last hidden states.
-    fn layers(&self) -> Option<&Layers> {
-        None
+    /// The states that [`Task::read`] wants.
+    fn states(&self) -> States<'_> {
+        States::Last
     }
 
     /// Appends the sequences of a record to the batch, without its end.
@@ -46,7 +45,7 @@ pub trait Task: Send + Sync {
         batch: &mut Batch,
     ) -> Result<(Self::Pending, EncodedText)>;
 
-    /// Sees the states `[tokens, width]` of the record's sequence `index`; they come in order.
+    /// Sees the states of the record's sequence `index`; they come in order.
     fn read(
         &self,
         pending: &mut Self::Pending,
@@ -136,7 +135,7 @@ impl<T: Task + ?Sized> TaskLane<T> {
             pending,
         } = self;
         let (mut current, mut first) = (usize::MAX, 0);
-        let computed = encoder.visit(batch, task.layers(), |record, sequence, states| {
+        let computed = encoder.visit(batch, task.states(), |record, sequence, states| {
             if record != current {
                 (current, first) = (record, sequence);
             }

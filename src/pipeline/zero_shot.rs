@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::embedder::{Embedder, EmbedderOptions};
-use super::encoder::EmbeddingOptions;
+use super::encoder::{EmbeddingOptions, States};
 use super::model::Model;
 use super::span_tokens::template_room;
 use super::task::Task;
@@ -210,6 +210,10 @@ impl Task for EntailmentClassifier {
         Ok((Vec::with_capacity(self.hypotheses.len()), encoded))
     }
 
+    fn states(&self) -> States<'_> {
+        States::LastOfFirst
+    }
+
     fn read(
         &self,
         pending: &mut Vec<[f32; 2]>,
@@ -221,9 +225,8 @@ impl Task for EntailmentClassifier {
             return;
         };
         let (file, kernel) = (self.model.file(), self.model.kernel());
-        let first = &states[..self.model.header().config.hidden_size];
         room.logits.clear();
-        head.forward(file, kernel, first, &mut room.pooled, &mut room.logits);
+        head.forward(file, kernel, states, &mut room.pooled, &mut room.logits);
         pending.push([self.contradiction, self.entailment].map(|label| room.logits[label]));
     }
 

@@ -2,7 +2,7 @@
 //! what else is in the batch and in which order.
 
 use crate::support::{Checkpoint, FAMILIES, Golden, Input, MODELS};
-use bertlet::format::header::HeadConfig;
+use bertlet::format::header::{HeadConfig, Pooling};
 use bertlet::kernels::Kernel;
 use bertlet::{
     Batch, Classifier, ClassifierOptions, Embedder, EmbedderOptions, EmbeddingOptions, Encoder,
@@ -145,13 +145,50 @@ fn threads_and_batch_sizes_do_not_matter() {
         };
         let expected = run(1, usize::MAX / 8);
         for threads in [1, 2, 3, 5] {
-            for batch_tokens in [1, 30, 200] {
+            // All texts in one batch are computed by all threads together.
+            for batch_tokens in [1, 30, 200, usize::MAX / 8] {
                 let found = run(threads, batch_tokens);
                 assert!(
                     found == expected,
                     "{name}: {threads} threads, {batch_tokens} tokens differ"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn the_first_token_alone_is_the_same() {
+    for name in MODELS.into_iter().chain(FAMILIES) {
+        let (model, inputs) = model(name, "first");
+        // Dense layers would follow the pooling.
+        if !model.header().embedding.dense.is_empty() {
+            continue;
+        }
+        let width = model.header().config.hidden_size;
+        let mut batch = Batch::new();
+        for input in inputs.iter().cycle().take(40) {
+            batch.push(&input.input_ids, &input.token_type_ids);
+        }
+        for threads in [1, 3] {
+            let mut encoder = Encoder::new(&model);
+            encoder.set_threads(threads);
+            let mut last = Vec::new();
+            let observe = |_: usize, hidden: &[f32]| last = hidden.to_vec();
+            encoder.hidden_states(&batch, observe).unwrap();
+            let ranges = batch.sequences().ranges();
+            let expected: Vec<f32> = ranges
+                .flat_map(|range| last[range.start * width..][..width].to_vec())
+                .collect();
+            let options = EmbeddingOptions {
+                pooling: Some(vec![Pooling::Cls]),
+                normalize: Some(false),
+                dimensions: None,
+            };
+            let mut found = Vec::new();
+            encoder.embed(&batch, &options, &mut found).unwrap();
+            let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&found) == bits(&expected), "{name}, {threads} threads");
         }
     }
 }
