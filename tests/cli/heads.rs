@@ -20,6 +20,7 @@ fn tagger() -> HeadConfig {
 fn language_model(next_sentence: bool) -> HeadConfig {
     HeadConfig::MaskedLanguageModel {
         mask_id: MASK,
+        pad_id: None,
         activation: Activation::Gelu,
         tied: true,
         next_sentence,

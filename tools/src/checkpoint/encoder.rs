@@ -50,6 +50,7 @@ fn head_of(name: &str) -> Option<&'static str> {
         "cls.seq_relationship.weight" | "cls.seq_relationship.bias" => "next-sentence head",
         "sentence_order.weight" | "sentence_order.bias" => "sentence-order head",
         "qa_outputs.weight" | "qa_outputs.bias" => "question-answering head",
+        "summary.weight" | "summary.bias" => "multiple-choice head",
         "replaced_token.dense.weight"
         | "replaced_token.dense.bias"
         | "replaced_token.prediction.weight"
@@ -184,7 +185,7 @@ impl HeadParts {
                 ..none
             },
             Some(HeadConfig::MultipleChoice { .. }) => HeadParts {
-                pooler: model.family.choice.map(|choice| choice.pooler),
+                pooler: Some(model.family.choice.pooler),
                 classifier: Some((CLASSIFIER, 1)),
                 ..none
             },

@@ -92,8 +92,12 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
     let mut notices = [&model.notices[..], &tokenizer.notices, &tensors.notices].concat();
     let max_length = max_length(&sentence, &tokenizer, &model.config, &mut notices)?;
     let mut head = model.architecture.head().cloned();
-    if let Some(HeadConfig::MaskedLanguageModel { mask_id, .. }) = &mut head {
+    if let Some(HeadConfig::MaskedLanguageModel {
+        mask_id, pad_id, ..
+    }) = &mut head
+    {
         *mask_id = tokenizer.mask_id()?;
+        *pad_id = tokenizer.pad_id();
     }
     Ok(Checkpoint {
         config: model.config.clone(),

@@ -1,6 +1,7 @@
 //! Converter and runtime together, on the tiny checkpoints that `tests/golden/README.md` describes.
 
 mod families;
+mod family_heads;
 mod heads;
 mod invariance;
 mod recipe;

@@ -65,6 +65,6 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Tanh,
     transform: None,
     pre_training: PreTraining::MaskedWords,
-    choice: Some(CHOICE),
+    choice: CHOICE,
     vocab_txt: false,
 };

@@ -16,6 +16,6 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Tanh,
     transform: None,
     pre_training: PreTraining::NextSentence,
-    choice: Some(CHOICE),
+    choice: CHOICE,
     vocab_txt: true,
 };

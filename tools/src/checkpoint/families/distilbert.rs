@@ -62,9 +62,10 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Relu,
     transform: None,
     pre_training: PreTraining::None,
-    choice: Some(Choice {
+    choice: Choice {
         pooler: "pooler.dense",
         activation: Activation::Relu,
-    }),
+        summary: false,
+    },
     vocab_txt: true,
 };

@@ -38,8 +38,8 @@ pub(crate) struct Family {
     pub transform: Option<Activation>,
     /// What a class `ForPreTraining` has been trained for.
     pub pre_training: PreTraining,
-    /// The dense layer of a classifier of choices; `None` where it is one that bertlet does not have.
-    pub choice: Option<Choice>,
+    /// The dense layer of a classifier of choices.
+    pub choice: Choice,
     /// Whether a `vocab.txt` without `tokenizer.json` is BERT's tokenizer.
     pub vocab_txt: bool,
 }
@@ -99,18 +99,23 @@ pub(crate) enum PreTraining {
 pub(crate) struct Choice {
     /// Its name after [`Family::canonical`].
     pub pooler: &'static str,
+    /// What follows it.
     pub activation: Activation,
+    /// Whether `config.json` may say otherwise by its keys `summary_…`.
+    pub summary: bool,
 }
 
 /// BERT's.
 const CHOICE: Choice = Choice {
     pooler: "pooler.dense",
     activation: Activation::Tanh,
+    summary: false,
 };
 /// Where a classifier of sequences has a dense layer of its own and one of choices uses the encoder's.
 const CHOICE_BY_OWN_POOLER: Choice = Choice {
     pooler: "own_pooler",
     activation: Activation::Tanh,
+    summary: false,
 };
 
 /// BERT's names of settings.

@@ -25,6 +25,6 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Tanh,
     transform: Some(Activation::Gelu),
     pre_training: PreTraining::None,
-    choice: Some(CHOICE_BY_OWN_POOLER),
+    choice: CHOICE_BY_OWN_POOLER,
     vocab_txt: false,
 };

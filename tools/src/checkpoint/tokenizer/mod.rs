@@ -20,6 +20,7 @@ use std::path::Path;
 
 /// BERT's and RoBERTa's, where no file names one.
 const DEFAULT_MASK_TOKENS: [&str; 2] = ["[MASK]", "<mask>"];
+const DEFAULT_PAD_TOKENS: [&str; 2] = ["[PAD]", "<pad>"];
 
 /// How text becomes ids, and where that came from.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Tokenizer {
     pub json: Option<Vec<u8>>,
     /// The token that stands for what a masked language model is to find, where a file names one.
     mask_token: Option<String>,
+    /// The token that fills up short texts, where a file names one.
+    pad_token: Option<String>,
     /// `tokenizer.json` as it is obeyed.
     reference: Value,
 }
@@ -85,14 +88,16 @@ impl Tokenizer {
                 Some(as_obeyed(&path, &reference)?)
             }
         };
+        let special = |key: &str| -> Result<Option<String>> {
+            Ok(settings.special_token(key)?.map(|(token, _)| token))
+        };
         Ok(Tokenizer {
             json,
             config,
             vocabulary,
             model_max_length: settings.model_max_length()?,
-            mask_token: settings
-                .special_token("mask_token")?
-                .map(|(token, _)| token),
+            mask_token: special("mask_token")?,
+            pad_token: special("pad_token")?,
             notices,
             reference,
         })
@@ -103,23 +108,36 @@ impl Tokenizer {
     /// # Errors
     /// If no token has its text.
     pub fn mask_id(&self) -> Result<u32> {
-        let added = self.config.added_tokens().iter();
-        let added = added.map(|token| (token.content.as_str(), token.id));
-        let words = self.vocabulary.iter();
-        let words = words.map(|(token, id)| (token.as_str(), *id));
-        let all: Vec<(&str, u32)> = added.chain(words).collect();
-        let id = |wanted: &str| all.iter().find(|(token, _)| *token == wanted);
-        let found = match &self.mask_token {
-            Some(token) => id(token),
-            None => DEFAULT_MASK_TOKENS.into_iter().find_map(id),
-        };
-        found.map(|(_, id)| *id).with_context(|| {
-            let token = self.mask_token.as_deref();
+        let token = self.mask_token.as_deref();
+        let found = self.id_of(token, DEFAULT_MASK_TOKENS);
+        found.with_context(|| {
             format!(
                 "the mask token '{}' is not in the tokenizer's vocabulary; a masked language model needs it",
                 token.unwrap_or(DEFAULT_MASK_TOKENS[0])
             )
         })
+    }
+
+    /// Id of the padding token, if there is one.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.id_of(self.pad_token.as_deref(), DEFAULT_PAD_TOKENS)
+    }
+
+    /// Id of a token, or of the first of `defaults` that there is.
+    fn id_of(&self, token: Option<&str>, defaults: [&str; 2]) -> Option<u32> {
+        let added = self.config.added_tokens().iter();
+        let added = added.map(|token| (token.content.as_str(), token.id));
+        let words = self.vocabulary.iter();
+        let words = words.map(|(token, id)| (token.as_str(), *id));
+        let all: Vec<(&str, u32)> = added.chain(words).collect();
+        let id = |wanted: &str| {
+            let found = all.iter().find(|(token, _)| *token == wanted);
+            found.map(|(_, id)| *id)
+        };
+        match token {
+            Some(token) => id(token),
+            None => defaults.into_iter().find_map(id),
+        }
     }
 
     /// Largest id that the tokenizer can give.
