@@ -221,7 +221,7 @@ impl Task for Filler {
             let mask = &self.mask.text;
             return Err(Error::Input(match truncated && input.contains(mask) {
                 true => format!(
-                    "the mask {mask} stands behind the {} tokens that the model takes",
+                    "the mask {mask} stands behind the {} tokens that the model takes; shorten the text in front of it",
                     self.mask.room
                 ),
                 false => format!("the text has no mask; write {mask} in the place of a word"),

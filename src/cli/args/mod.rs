@@ -7,7 +7,7 @@ mod tasks;
 pub use shared::{InputArgs, LongChoice, ModelArgs, OutputArgs, RunArgs, TextArgs};
 pub use tasks::{
     AnswerArgs, AttentionArgs, ChooseArgs, ColorChoice, FeatureArgs, FillArgs, LabelArgs, NextArgs,
-    RankShape, RerankArgs, TagArgs, ZeroShotChoice,
+    RankShape, RecordArgs, RerankArgs, TagArgs, ZeroShotChoice,
 };
 
 use super::{

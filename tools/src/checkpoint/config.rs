@@ -270,7 +270,7 @@ fn family(json: &Object, architecture: Option<&str>) -> Result<(&'static Family,
             .map(|(family, name)| (family, name.to_owned()))
             .with_context(|| {
                 format!(
-                    "{}: is missing, and 'architectures' does not say which of {} this is",
+                    "{}: is missing, and 'architectures' does not say which of {} this is; add it",
                     json.at("model_type"),
                     Family::types()
                 )

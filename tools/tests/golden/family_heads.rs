@@ -8,6 +8,7 @@ use crate::support::{Checkpoint, golden_folder, largest_difference, read_safeten
 use crate::weights;
 use bertlet::{Classifier, Model, Text};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// Largest difference of a logit, or of a probability's logarithm, of an f16 model from transformers in f64. The project
 /// promises 2e-3.
@@ -31,30 +32,33 @@ struct Int8 {
     attention: f32,
 }
 
-/// A family's checkpoint with a head, converted, and the reference.
-fn case(family: &str, head: &str, precision: &str, changes: &[(&str, Value)]) -> Case {
+/// What the reference says of a head, and its tensors.
+fn reference(family: &str, head: &str) -> (Value, HashMap<String, Vec<f32>>) {
     let folder = golden_folder().join("family-heads");
     let json = std::fs::read(folder.join(format!("{family}.json"))).unwrap();
     let mut json: Value = serde_json::from_slice(&json).unwrap();
-    let meta = json[head].take();
     let tensors = read_safetensors(&folder.join(format!("{family}.safetensors")));
     let part = format!("{head}.");
     let tensors = tensors
         .into_iter()
-        .filter_map(|(name, values)| Some((name.strip_prefix(&part)?.to_owned(), values)))
-        .collect();
-    let test = format!("family-heads-{head}");
-    let mut checkpoint = Checkpoint::copy(&format!("families/{family}"), &test)
-        .with_weights(&with_head(family, &meta));
-    let mut config = meta["config"].as_object().unwrap().clone();
-    config.extend(
-        changes
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone())),
-    );
-    for (key, value) in config {
-        checkpoint = checkpoint.set("config.json", &key, value);
-    }
+        .filter_map(|(name, values)| Some((name.strip_prefix(&part)?.to_owned(), values)));
+    (json[head].take(), tensors.collect())
+}
+
+/// A family's checkpoint with a head.
+fn checkpoint(family: &str, meta: &Value, test: &str) -> Checkpoint {
+    let bare = Checkpoint::copy(&format!("families/{family}"), test);
+    let config = meta["config"].as_object().unwrap().iter();
+    config.fold(
+        bare.with_weights(&with_head(family, meta)),
+        |checkpoint, (key, value)| checkpoint.set("config.json", key, value.clone()),
+    )
+}
+
+/// The same, converted, and the reference.
+fn case(family: &str, head: &str, precision: &str) -> Case {
+    let (meta, tensors) = reference(family, head);
+    let checkpoint = checkpoint(family, &meta, &format!("family-heads-{head}"));
     Case {
         model: Model::open(checkpoint.convert(precision)).unwrap(),
         meta,
@@ -94,12 +98,17 @@ fn with_head(family: &str, meta: &Value) -> Vec<weights::Tensor> {
 
 fn sequence_classification(family: &str, int8: f32) {
     let logits = |precision: &str, problem: &str| -> (Vec<f32>, Case) {
-        let case = case(
-            family,
-            "sequence",
-            precision,
-            &[("problem_type", json!(problem))],
+        let (meta, tensors) = reference(family, "sequence");
+        let checkpoint = checkpoint(family, &meta, "family-heads-sequence").set(
+            "config.json",
+            "problem_type",
+            json!(problem),
         );
+        let case = Case {
+            model: Model::open(checkpoint.convert(precision)).unwrap(),
+            meta,
+            tensors,
+        };
         let classifier = Classifier::new(&case.model).unwrap();
         let inputs: Vec<Vec<String>> = case.meta["inputs"]
             .as_array()
@@ -138,43 +147,43 @@ fn sequence_classification(family: &str, int8: f32) {
 }
 
 fn token_classification(family: &str, int8: f32) {
-    let exact = case(family, "tag", "f16", &[]);
+    let exact = case(family, "tag", "f16");
     tags::check_entities(&exact);
     let (largest, agree) = tags::label_differences(&exact);
     println!("{family}, f16, token: {largest:?}");
     assert!(largest.log <= LOGIT && agree == 1.0, "{largest:?}, {agree}");
-    let (largest, agree) = tags::label_differences(&case(family, "tag", "int8", &[]));
+    let (largest, agree) = tags::label_differences(&case(family, "tag", "int8"));
     println!("{family}, int8, token: {largest:?}, {agree} of the labels agree");
     assert!(largest.score <= int8, "{largest:?}, at most {int8}");
 }
 
 fn question_answering(family: &str, int8: f32) {
-    let exact = case(family, "answer", "f16", &[]);
+    let exact = case(family, "answer", "f16");
     answers::check_spans(&exact);
     answers::check_no_answer(&exact, F16);
     let largest = answers::span_differences(&exact);
     println!("{family}, f16, answer: {largest:?}");
     assert!(largest.log <= LOGIT, "{largest:?}");
-    let largest = answers::span_differences(&case(family, "answer", "int8", &[]));
+    let largest = answers::span_differences(&case(family, "answer", "int8"));
     println!("{family}, int8, answer: {largest:?}");
     assert!(largest.score <= int8, "{largest:?}, at most {int8}");
 }
 
 fn masked_words(family: &str, int8: f32) {
-    let exact = case(family, "fill", "f16", &[]);
+    let exact = case(family, "fill", "f16");
     masks::check_fills(&exact);
     masks::check_lines(&exact);
     let largest = masks::word_differences(&exact);
     println!("{family}, f16, word: {largest:?}");
     assert!(largest.log <= LOGIT, "{largest:?}");
-    let largest = masks::word_differences(&case(family, "fill", "int8", &[]));
+    let largest = masks::word_differences(&case(family, "fill", "int8"));
     println!("{family}, int8, word: {largest:?}");
     assert!(largest.score <= int8, "{largest:?}, at most {int8}");
 }
 
 fn multiple_choice(family: &str, int8: f32) {
     for (precision, most) in [("f16", LOGIT), ("int8", int8)] {
-        let case = case(family, "choice", precision, &[]);
+        let case = case(family, "choice", precision);
         let found = pairs::choose(&case, true).concat();
         let difference = largest_difference(&found, &case.tensors["logits"]);
         println!("{family}, {precision}, choice: {difference:e}");
@@ -189,12 +198,12 @@ fn multiple_choice(family: &str, int8: f32) {
 }
 
 fn hidden_states(family: &str) {
-    features::check_states(&case(family, "features", "f16", &[]), STATE);
+    features::check_states(&case(family, "features", "f16"), STATE);
 }
 
 fn attention(family: &str, int8: f32) {
     for (precision, most) in [("f16", STATE), ("int8", int8)] {
-        let case = case(family, "features", precision, &[]);
+        let case = case(family, "features", precision);
         let difference = features::attention_difference(&case);
         println!("{family}, {precision}, attention: {difference:e}");
         assert!(
@@ -202,6 +211,31 @@ fn attention(family: &str, int8: f32) {
             "{precision}: {difference}, at most {most}"
         );
     }
+}
+
+/// A tokenizer of transformers 5 gives ALBERT no segment ids, and a checkpoint may say so.
+#[test]
+fn segments_are_left_out_where_the_tokenizer_says_so() {
+    let (meta, tensors) = reference("albert", "choice");
+    let names = json!(["input_ids", "attention_mask"]);
+    let without = checkpoint("albert", &meta, "family-heads-segments").set(
+        "tokenizer_config.json",
+        "model_input_names",
+        names,
+    );
+    let opened = bertlet_tools::checkpoint::open(without.folder()).unwrap();
+    let notices = opened.notices.join("\n");
+    assert!(notices.contains("leaves token_type_ids out"), "{notices:?}");
+    let case = Case {
+        model: Model::open(without.convert("f16")).unwrap(),
+        meta,
+        tensors,
+    };
+    let found = pairs::choose(&case, true).concat();
+    let difference = largest_difference(&found, &case.tensors["without_segments"]);
+    assert!(difference <= LOGIT, "{difference:e}");
+    // It makes a difference.
+    assert!(largest_difference(&found, &case.tensors["logits"]) > 0.1);
 }
 
 /// All tests of a family.

@@ -1,5 +1,6 @@
 //! Converter and runtime together, on the tiny checkpoints that `tests/golden/README.md` describes.
 
+mod docs;
 mod families;
 mod family_heads;
 mod heads;

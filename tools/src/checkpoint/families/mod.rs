@@ -40,8 +40,19 @@ pub(crate) struct Family {
     pub pre_training: PreTraining,
     /// The dense layer of a classifier of choices.
     pub choice: Choice,
-    /// Whether a `vocab.txt` without `tokenizer.json` is BERT's tokenizer.
-    pub vocab_txt: bool,
+    /// What describes the tokenizer where there is no `tokenizer.json`.
+    pub files: TokenizerFiles,
+}
+
+/// What describes a tokenizer where there is no `tokenizer.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenizerFiles {
+    /// Nothing that is understood.
+    None,
+    /// `vocab.txt`, as BERT's.
+    Vocabulary,
+    /// `vocab.json` and `merges.txt`, as RoBERTa's.
+    Merges,
 }
 
 /// Names of settings in `config.json`.

@@ -1,6 +1,8 @@
 //! MPNet: a bias by distance in attention, positions behind the padding, no segments, a classifier without pooler.
 
-use super::{CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, Keys, PreTraining, Projection};
+use super::{
+    CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, Keys, PreTraining, Projection, TokenizerFiles,
+};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -48,5 +50,5 @@ pub(super) const FAMILY: Family = Family {
     transform: Some(Activation::Gelu),
     pre_training: PreTraining::None,
     choice: CHOICE_BY_OWN_POOLER,
-    vocab_txt: false,
+    files: TokenizerFiles::None,
 };

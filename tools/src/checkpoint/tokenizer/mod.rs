@@ -4,6 +4,7 @@
 
 mod check;
 mod json;
+mod merges;
 mod settings;
 mod vocab;
 
@@ -11,9 +12,9 @@ pub use check::Encoded;
 pub(crate) use check::compare;
 pub(crate) use settings::Settings;
 
-use super::families::Family;
+use super::families::{Family, TokenizerFiles};
 use super::json::Object;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use bertlet::format::header::{TemplatePiece, TokenizerConfig};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -31,6 +32,8 @@ pub(crate) struct Tokenizer {
     /// Longest input in tokens, where `tokenizer_config.json` has one.
     pub model_max_length: Option<usize>,
     pub notices: Vec<String>,
+    /// Whether the settings let the model have segment ids.
+    pub gives_segments: bool,
     /// `tokenizer.json` for a tokenizer that bertlet runs by it: the file's own bytes, unless a setting changes it.
     pub json: Option<Vec<u8>>,
     /// The token that stands for what a masked language model is to find, where a file names one.
@@ -42,7 +45,7 @@ pub(crate) struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, or `vocab.txt` where there is none, and obeys `tokenizer_config.json`.
+    /// Reads `tokenizer.json`, or where there is none the plain files that the family's tokenizer has, and obeys `tokenizer_config.json`.
     ///
     /// `lowercase` is sentence-transformers' `do_lower_case`: it puts a lowercase step in front of the normalizer.
     pub fn read(directory: &Path, lowercase: bool, family: &Family) -> Result<Tokenizer> {
@@ -56,17 +59,22 @@ impl Tokenizer {
                 settings.override_prefix_space(&mut file, &mut notices)?;
                 (path.clone(), file)
             }
-            None => {
-                ensure!(
-                    family.vocab_txt,
-                    "{}: not found; save it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
-                    path.display()
-                );
-                (
-                    directory.join("vocab.txt"),
-                    vocab::tokenizer_json(directory, &settings)?,
-                )
-            }
+            None if family.files == TokenizerFiles::Vocabulary => (
+                directory.join("vocab.txt"),
+                vocab::tokenizer_json(directory, &settings)?,
+            ),
+            None if family.files == TokenizerFiles::Merges && merges::are_there(directory) => (
+                directory.join("vocab.json"),
+                merges::tokenizer_json(directory, &settings)?,
+            ),
+            None => bail!(
+                "{}: not found{}; save it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
+                path.display(),
+                match family.files {
+                    TokenizerFiles::Merges => ", and not both of vocab.json and merges.txt",
+                    _ => "",
+                }
+            ),
         };
         settings.add_tokens(&mut reference)?;
         // How much text to keep is the caller's choice here, and batches are never padded.
@@ -85,7 +93,11 @@ impl Tokenizer {
         let json = match config {
             TokenizerConfig::WordPiece(_) => None,
             TokenizerConfig::Bpe(_) | TokenizerConfig::Unigram(_) => {
-                Some(as_obeyed(&path, &reference)?)
+                // Made of plain files, it is there in memory alone.
+                Some(match place == path {
+                    true => as_obeyed(&path, &reference)?,
+                    false => reference.to_string().into_bytes(),
+                })
             }
         };
         let special = |key: &str| -> Result<Option<String>> {
@@ -96,6 +108,7 @@ impl Tokenizer {
             config,
             vocabulary,
             model_max_length: settings.model_max_length()?,
+            gives_segments: settings.gives_segments()?,
             mask_token: special("mask_token")?,
             pad_token: special("pad_token")?,
             notices,
@@ -154,8 +167,9 @@ impl Tokenizer {
         words.chain(added).max_by_key(|&(_, id)| id)
     }
 
-    /// Gives every token segment 0, for a model that has no other.
-    pub fn drop_segments(&mut self) {
+    /// Gives every token segment 0, for a model that has no other; whether one had another.
+    pub fn drop_segments(&mut self) -> bool {
+        let mut had_others = false;
         let (single, pair) = match &mut self.config {
             TokenizerConfig::WordPiece(config) => (&mut config.single, &mut config.pair),
             TokenizerConfig::Bpe(config) | TokenizerConfig::Unigram(config) => {
@@ -166,8 +180,10 @@ impl Tokenizer {
             let (TemplatePiece::Special { type_id, .. }
             | TemplatePiece::First { type_id }
             | TemplatePiece::Second { type_id }) = piece;
+            had_others |= *type_id != 0;
             *type_id = 0;
         }
+        had_others
     }
 
     /// The same tokenizer in Hugging Face's implementation.
