@@ -391,6 +391,9 @@ pub enum HeadConfig {
     MaskedLanguageModel {
         /// Id of the token that stands for what is to be found.
         mask_id: u32,
+        /// Id of the padding token, which is left out of what is shown; absent where the tokenizer has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pad_id: Option<u32>,
         /// Activation of the transform.
         activation: Activation,
         /// Whether the decoder is the word embedding; else the file has one of its own.
@@ -611,18 +614,17 @@ pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
     if let Some(labels) = header.head.as_ref().and_then(HeadConfig::labels) {
         in_range("head.labels", labels.len(), MAX_SIZE)?;
     }
-    match header.head {
-        Some(HeadConfig::MaskedLanguageModel { mask_id, .. })
-            if mask_id as usize >= config.vocab_size =>
-        {
-            wrong(
-                "head.mask_id",
-                mask_id.to_string(),
-                "a row of the word embedding",
-            )
+    if let Some(HeadConfig::MaskedLanguageModel {
+        mask_id, pad_id, ..
+    }) = header.head
+    {
+        for (field, id) in [("head.mask_id", Some(mask_id)), ("head.pad_id", pad_id)] {
+            if let Some(id) = id.filter(|id| *id as usize >= config.vocab_size) {
+                return wrong(field, id.to_string(), "a row of the word embedding");
+            }
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 fn validate_embedding(header: &Header) -> Result<(), FormatError> {

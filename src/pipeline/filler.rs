@@ -41,8 +41,8 @@ pub struct Fill {
     pub token: u32,
     /// Its text.
     pub token_str: String,
-    /// The whole text with the word in the mask's place, as its tokens spell it. If there are other masks, they stay, and so
-    /// do the special tokens.
+    /// The whole text with the word in the mask's place, as its tokens spell it, without padding. If there are other masks,
+    /// they stay, and so do the other special tokens.
     pub sequence: String,
 }
 
@@ -63,16 +63,19 @@ struct Mask {
     id: u32,
     text: String,
     room: usize,
+    /// The padding token, which no answer shows.
+    padding: Option<u32>,
 }
 
 impl Mask {
     fn new(model: &Model, max_length: Option<usize>) -> Result<Mask> {
-        let (_, id) = model.language_model_head()?;
+        let (_, id, padding) = model.language_model_head()?;
         let text = model.tokenizer().token(id).unwrap_or_default().to_owned();
         Ok(Mask {
             id,
             text,
             room: template_room(model, max_length, false)?.tokens,
+            padding,
         })
     }
 }
@@ -115,7 +118,7 @@ impl VocabularyRoom {
 
     /// Computes the logits of a token whose hidden state this is.
     fn predict(&mut self, model: &Model, state: &[f32]) {
-        let Ok((head, _)) = model.language_model_head() else {
+        let Ok((head, ..)) = model.language_model_head() else {
             return;
         };
         let parts = model.parts();
@@ -218,7 +221,7 @@ impl Task for Filler {
             let mask = &self.mask.text;
             return Err(Error::Input(match truncated && input.contains(mask) {
                 true => format!(
-                    "the mask {mask} stands behind the {} tokens that the model takes",
+                    "the mask {mask} stands behind the {} tokens that the model takes; shorten the text in front of it",
                     self.mask.room
                 ),
                 false => format!("the text has no mask; write {mask} in the place of a word"),
@@ -270,15 +273,19 @@ impl Task for Filler {
         let several = text.masks.len() > 1;
         let found = std::mem::take(&mut text.found);
         let mut answers = Vec::with_capacity(found.len());
+        let mut shown = Vec::with_capacity(text.ids.len());
         for (place, candidates) in text.masks.iter().zip(found) {
             let mut fills = Vec::with_capacity(candidates.len());
             for (token, score) in candidates {
                 let mask = std::mem::replace(&mut text.ids[*place], token);
+                shown.clear();
+                let padding = |id: &&u32| Some(**id) == self.mask.padding;
+                shown.extend(text.ids.iter().filter(|id| !padding(id)));
                 fills.push(Fill {
                     score,
                     token,
                     token_str: tokenizer.decode(&[token], true),
-                    sequence: tokenizer.decode(&text.ids, several),
+                    sequence: tokenizer.decode(&shown, several),
                 });
                 text.ids[*place] = mask;
             }

@@ -60,13 +60,15 @@ impl Model {
         }
     }
 
-    /// The head of masked language modelling, and the id of the mask token.
-    pub(crate) fn language_model_head(&self) -> Result<(&LanguageModelHead, u32)> {
+    /// The head of masked language modelling, and the ids of the mask token and the padding token.
+    pub(crate) fn language_model_head(&self) -> Result<(&LanguageModelHead, u32, Option<u32>)> {
         match (&self.header().head, &self.parts().head) {
             (
-                Some(HeadConfig::MaskedLanguageModel { mask_id, .. }),
+                Some(HeadConfig::MaskedLanguageModel {
+                    mask_id, pad_id, ..
+                }),
                 Some(Head::LanguageModel { predictions, .. }),
-            ) => Ok((predictions, *mask_id)),
+            ) => Ok((predictions, *mask_id, *pad_id)),
             _ => Err(self.wrong_head("masked language modelling")),
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn template_room(
     let positions = header.config.max_position_embeddings;
     if max_length > positions {
         return Err(Error::Input(format!(
-            "a maximum length of {max_length} tokens, but the model has {positions} positions"
+            "a maximum length of {max_length} tokens, but the model has {positions} positions; ask for at most that"
         )));
     }
     let tokenizer = model.tokenizer();

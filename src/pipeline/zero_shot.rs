@@ -36,15 +36,20 @@ impl From<&str> for Label {
 /// Checks a list of labels.
 fn check(labels: &[Label]) -> Result<()> {
     if labels.is_empty() {
-        return Err(Error::Input("no label is named".to_owned()));
+        return Err(Error::Input(
+            "no label is named; name at least one".to_owned(),
+        ));
     }
     for (index, label) in labels.iter().enumerate() {
         if label.name.trim().is_empty() {
-            return Err(Error::Input(format!("label {} has no name", index + 1)));
+            return Err(Error::Input(format!(
+                "label {} has no name; between two commas there must be one",
+                index + 1
+            )));
         }
         if labels[..index].iter().any(|other| other.name == label.name) {
             return Err(Error::Input(format!(
-                "label {:?} is named twice",
+                "label {:?} is named twice; leave one out",
                 label.name
             )));
         }
@@ -131,7 +136,7 @@ impl EntailmentClassifier {
             model.tokenizer().tokenize(&hypothesis, &mut tokens);
             if tokens.ids.len() >= room {
                 return Err(Error::Input(format!(
-                    "the hypothesis {hypothesis:?} has {} tokens; of the {room} that the model takes none is left for the text",
+                    "the hypothesis {hypothesis:?} has {} tokens; of the {room} that the model takes none is left for the text; shorten the label or the template",
                     tokens.ids.len()
                 )));
             }

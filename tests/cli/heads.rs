@@ -20,6 +20,7 @@ fn tagger() -> HeadConfig {
 fn language_model(next_sentence: bool) -> HeadConfig {
     HeadConfig::MaskedLanguageModel {
         mask_id: MASK,
+        pad_id: None,
         activation: Activation::Gelu,
         tied: true,
         next_sentence,
@@ -653,7 +654,8 @@ fn a_model_for_another_task_is_one_clear_line() {
     ] {
         let ran = directory.run(arguments, b"");
         let said = format!(
-            "model.bertlet: the model is not made for {wanted}: its head is for sequence classification"
+            "model.bertlet: the model is not made for {wanted}: its head is for sequence classification; \
+             convert a checkpoint that was trained for {wanted}"
         );
         let ran = ran.failed(4, &[&said]);
         assert_eq!(ran.stderr.lines().count(), 1);
@@ -664,4 +666,68 @@ fn a_model_for_another_task_is_one_clear_line() {
         .failed(4, &["its head is for token classification"]);
     let ran = run(&directory, &["info"], "");
     assert!(ran.text().contains("token_classification"), "{ran:?}");
+}
+
+/// The file or record, what was found, what was expected, and what to do: in one line.
+#[test]
+fn what_a_task_cannot_do_is_one_clear_line() {
+    let fill = with(language_model(false));
+    let answer = with(HeadConfig::QuestionAnswering {});
+    let labels = with(classifier(&["entailment", "contradiction"]));
+    labels.write("none.txt", b"\n  \n");
+    let long = "cat ".repeat(200);
+    let behind = format!("{long}[MASK]");
+    for (directory, arguments, code, said) in [
+        (
+            &fill,
+            &["fill", "a cat"][..],
+            1,
+            "argument 1: the text has no mask; write [MASK] in the place of a word",
+        ),
+        (
+            &fill,
+            &["fill", &behind],
+            1,
+            "tokens that the model takes; shorten the text in front of it",
+        ),
+        (
+            &fill,
+            &["fill", "--targets", "nonsense", "a [MASK]"],
+            2,
+            "the target \"nonsense\" is not one token of the vocabulary, but",
+        ),
+        (
+            &answer,
+            &["answer", &long, "a cat"],
+            1,
+            "argument 1: the question has 200 tokens; of the",
+        ),
+        (
+            &answer,
+            &["answer", &long, "a cat"],
+            1,
+            "are needed; shorten the question",
+        ),
+        (
+            &labels,
+            &["classify", "--labels-file", "none.txt", "a cat"],
+            2,
+            "none.txt: names no label; write one a line",
+        ),
+        (
+            &labels,
+            &["classify", "--labels", "a,,b", "a cat"],
+            2,
+            "label 2 has no name; between two commas there must be one",
+        ),
+        (
+            &labels,
+            &["classify", "--labels", &long, "a cat"],
+            2,
+            "none is left for the text; shorten the label or the template",
+        ),
+    ] {
+        let ran = directory.run(arguments, b"").failed(code, &[said]);
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    }
 }

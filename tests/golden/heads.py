@@ -116,7 +116,7 @@ def checkpoint(name, kind, seed, labels=None, size=(32, 2, 64), cased=False, **c
 
 def run(model, encoding):
     with torch.no_grad():
-        return model(**{k: torch.tensor([encoding[k]]) for k in ("input_ids", "token_type_ids", "attention_mask")})
+        return model(**{k: torch.tensor([encoding[k]]) for k in ("input_ids", "token_type_ids", "attention_mask") if k in encoding})
 
 
 def encode(tokenizer, *texts, length=32):
@@ -188,20 +188,31 @@ BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 
 def make_tags(name, labels, size, seed, cased=False):
     folder, model, tokenizer = checkpoint(name, transformers.BertForTokenClassification, seed, labels=labels, size=size, cased=cased)
-    # Labels that are equally frequent, so that there is something to group: the bias, which is no secret, takes the mean away.
-    with torch.no_grad():
-        mean = torch.cat([run(model, encode(tokenizer, text)).logits[0] for text in TAG_TEXTS]).mean(0)
-        model.classifier.bias.copy_(((model.classifier.bias - mean) * 64).round() / 64)
+    values = balance(model, tokenizer, TAG_TEXTS)
     recipe = json.loads((folder / "weights.json").read_text(encoding="utf-8"))
-    values = {"classifier.bias": model.classifier.bias.tolist()}
     write_recipe(folder, recipe["seed"], recipe["tensors"], values)
-    logits = torch.cat([run(model, encode(tokenizer, text)).logits[0] for text in TAG_TEXTS])
+    save(folder, *tag_cases(model, tokenizer, TAG_TEXTS))
+
+
+def balance(model, tokenizer, texts, ends=0):
+    """Makes labels equally frequent, so that there is something to group: the bias, which is no secret, takes the mean away, that
+    of all tokens but `ends` at each end of a text."""
+    with torch.no_grad():
+        rows = [run(model, encode(tokenizer, text)).logits[0] for text in texts]
+        mean = torch.cat([row[ends:len(row) - ends] for row in rows]).mean(0)
+        model.classifier.bias.copy_(((model.classifier.bias - mean) * 64).round() / 64)
+    return {"classifier.bias": model.classifier.bias.tolist()}
+
+
+def tag_cases(model, tokenizer, texts):
+    """Logits of all tokens, and what the pipeline makes of them by each of its strategies."""
+    logits = torch.cat([run(model, encode(tokenizer, text)).logits[0] for text in texts])
     entities = {}
     for strategy in ("none", "simple", "first", "average", "max"):
         tag = transformers.pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy=strategy)
-        entities[strategy] = [[{k: (float(v) if k == "score" else v) for k, v in e.items()} for e in tag(text)] if text else [] for text in TAG_TEXTS]
-    inputs = [{"text": text, "input_ids": encode(tokenizer, text)["input_ids"]} for text in TAG_TEXTS]
-    save(folder, {"inputs": inputs, "entities": entities}, {"logits": logits})
+        entities[strategy] = [[{k: (float(v) if k == "score" else v) for k, v in e.items()} for e in tag(text)] if text else [] for text in texts]
+    inputs = [{"text": text, "input_ids": encode(tokenizer, text)["input_ids"]} for text in texts]
+    return {"inputs": inputs, "entities": entities}, {"logits": logits}
 
 
 # --- question answering ---------------------------------------------------------------------------------------------
@@ -214,11 +225,15 @@ QUESTIONS = [
 
 
 def make_answer():
+    folder, model, tokenizer = checkpoint("answer", transformers.BertForQuestionAnswering, 41, size=(36, 4, 50))
+    save(folder, *answer_cases(model, tokenizer, QUESTIONS))
+
+
+def answer_cases(model, tokenizer, questions):
     """Logits, and the spans that the question answering pipeline of transformers 4 would give: softmax over context tokens
     and [CLS], then the best products with start <= end < start + max_answer_length, whole words."""
-    folder, model, tokenizer = checkpoint("answer", transformers.BertForQuestionAnswering, 41, size=(36, 4, 50))
     tensors, cases = [], []
-    for question, context in QUESTIONS:
+    for question, context in questions:
         e = tokenizer(question, context, return_offsets_mapping=True)
         out = run(model, e)
         start, end = out.start_logits[0].numpy(), out.end_logits[0].numpy()
@@ -249,7 +264,7 @@ def make_answer():
                 best.setdefault((span["start"], span["end"]), span)
             spans[str(longest)] = list(best.values())[:5]
         cases.append({"question": question, "context": context, "null_score": null, "spans": spans})
-    save(folder, {"cases": cases}, {"logits": torch.cat(tensors)})
+    return {"cases": cases}, {"logits": torch.cat(tensors)}
 
 
 # --- masked language model, next sentence ---------------------------------------------------------------------------
@@ -263,35 +278,51 @@ MASKED = [
 
 def make_fill(name, kind, seed, size=(32, 2, 64), **changes):
     folder, model, tokenizer = checkpoint(name, kind, seed, size=size, **changes)
-    logits = []
-    for text in MASKED:
-        e = encode(tokenizer, text)
-        out = run(model, e)
-        all_logits = out.prediction_logits if hasattr(out, "prediction_logits") else out.logits
-        logits += [all_logits[0, i] for i, token in enumerate(e["input_ids"]) if token == tokenizer.mask_token_id]
-    tensors = {"logits": torch.stack(logits)}
-    meta = {"texts": MASKED}
+    meta, tensors = {"texts": MASKED}, {"logits": mask_logits(model, tokenizer, MASKED)}
     if kind is transformers.BertForMaskedLM:
-        pipeline = transformers.pipeline("fill-mask", model=model, tokenizer=tokenizer)
-        meta["answers"] = [pipeline(text, top_k=4) for text in MASKED]
-        meta["targets"] = ["cat", "film", "##s"]
-        meta["targeted"] = [pipeline(text, targets=meta["targets"]) for text in MASKED]
-        # Pseudo-perplexity: each token masked by itself.
-        scores = []
-        for text in ["the cat sat on the mat.", "Café films"]:
-            ids = encode(tokenizer, text)["input_ids"]
-            total = 0.0
-            for i in range(1, len(ids) - 1):
-                masked = list(ids)
-                masked[i] = tokenizer.mask_token_id
-                out = run(model, {"input_ids": masked, "token_type_ids": [0] * len(ids), "attention_mask": [1] * len(ids)})
-                total += float(torch.log_softmax(out.logits[0, i], -1)[ids[i]])
-            scores.append({"text": text, "log_likelihood": total, "pseudo_perplexity": math.exp(-total / (len(ids) - 2)), "tokens": len(ids) - 2})
-        meta["scores"] = scores
+        meta |= fill_cases(model, tokenizer, MASKED, ["cat", "film", "##s"])
+        meta["scores"] = line_scores(model, tokenizer, ["the cat sat on the mat.", "Café films"])
     else:
         meta["pairs"] = PAIRS
         tensors["next"] = torch.stack([run(model, encode(tokenizer, *pair)).seq_relationship_logits[0] for pair in PAIRS])
     save(folder, meta, tensors)
+
+
+def mask_logits(model, tokenizer, texts):
+    """`[masks, vocab_size]`"""
+    rows = []
+    for text in texts:
+        e = encode(tokenizer, text)
+        out = run(model, e)
+        logits = out.prediction_logits if hasattr(out, "prediction_logits") else out.logits
+        rows += [logits[0, i] for i, token in enumerate(e["input_ids"]) if token == tokenizer.mask_token_id]
+    return torch.stack(rows)
+
+
+def fill_cases(model, tokenizer, texts, targets):
+    """What the pipeline says."""
+    pipeline = transformers.pipeline("fill-mask", model=model, tokenizer=tokenizer)
+    return {
+        "answers": [pipeline(text, top_k=4) for text in texts],
+        "targets": targets,
+        "targeted": [pipeline(text, targets=targets) for text in texts],
+    }
+
+
+def line_scores(model, tokenizer, texts):
+    """Pseudo-perplexity: each token masked by itself."""
+    scores = []
+    for text in texts:
+        e = encode(tokenizer, text)
+        ids = e["input_ids"]
+        total = 0.0
+        for i in range(1, len(ids) - 1):
+            masked = list(ids)
+            masked[i] = tokenizer.mask_token_id
+            out = run(model, {**e, "input_ids": masked})
+            total += float(torch.log_softmax(out.logits[0, i], -1)[ids[i]])
+        scores.append({"text": text, "log_likelihood": total, "pseudo_perplexity": math.exp(-total / (len(ids) - 2)), "tokens": len(ids) - 2})
+    return scores
 
 
 def make_next():
@@ -308,13 +339,18 @@ CHOICES = [
 
 def make_choice():
     folder, model, tokenizer = checkpoint("choice", transformers.BertForMultipleChoice, 71)
+    save(folder, {"cases": CHOICES}, {"logits": choice_logits(model, tokenizer, CHOICES)})
+
+
+def choice_logits(model, tokenizer, cases):
+    """One for each candidate of each case."""
     logits = []
-    for case in CHOICES:
+    for case in cases:
         pairs = [encode(tokenizer, case["context"], candidate) for candidate in case["candidates"]]
         batch = tokenizer.pad({k: [p[k] for p in pairs] for k in pairs[0]}, return_tensors="pt")
         with torch.no_grad():
             logits.append(model(**{k: v.unsqueeze(0) for k, v in batch.items()}).logits[0])
-    save(folder, {"cases": CHOICES}, {"logits": torch.cat(logits)})
+    return torch.cat(logits)
 
 
 def make_features():
@@ -323,15 +359,20 @@ def make_features():
     texts = TAG_TEXTS[:3]
     hidden, attention = [], []
     for text in texts:
-        e = encode(tokenizer, text)
-        with torch.no_grad():
-            out = model(**{k: torch.tensor([e[k]]) for k in ("input_ids", "token_type_ids", "attention_mask")},
-                        output_hidden_states=True, output_attentions=True)
-        hidden.append([h[0] for h in out.hidden_states])
-        attention.append(torch.stack([a[0] for a in out.attentions]).flatten())
+        states, weights = looked_at(model, encode(tokenizer, text))
+        hidden.append(states)
+        attention.append(weights)
     tensors = {f"hidden.{i}": torch.cat(stage) for i, stage in enumerate(zip(*hidden))}
     tensors["attention"] = torch.cat(attention)
     save(folder, {"texts": texts}, tensors)
+
+
+def looked_at(model, encoding):
+    """Hidden states of all stages, and attention weights `[layers, heads, tokens, tokens]` as one row."""
+    with torch.no_grad():
+        inputs = {k: torch.tensor([encoding[k]]) for k in ("input_ids", "token_type_ids", "attention_mask") if k in encoding}
+        out = model(**inputs, output_hidden_states=True, output_attentions=True)
+    return [h[0] for h in out.hidden_states], torch.stack([a[0] for a in out.attentions]).flatten()
 
 
 def main():

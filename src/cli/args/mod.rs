@@ -9,7 +9,7 @@ pub use bench::BenchArgs;
 pub use shared::{InputArgs, LongChoice, ModelArgs, OutputArgs, RunArgs, TextArgs};
 pub use tasks::{
     AnswerArgs, AttentionArgs, ChooseArgs, ColorChoice, FeatureArgs, FillArgs, LabelArgs, NextArgs,
-    RankShape, RerankArgs, TagArgs, ZeroShotChoice,
+    RankShape, RecordArgs, RerankArgs, TagArgs, ZeroShotChoice,
 };
 
 use super::{

@@ -27,6 +27,23 @@ impl SpanArgs {
     }
 }
 
+/// What the commands have in common that give each record one result.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<RecordShape>,
+    /// Write the text with its result
+    #[arg(long)]
+    pub with_text: bool,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How the work is done.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// `bertlet tag`.
 #[derive(Debug, Args)]
 pub struct TagArgs {
@@ -131,18 +148,9 @@ pub struct AnswerArgs {
     /// Let "no answer" be an answer (models trained on SQuAD 2.0)
     #[arg(long)]
     pub no_answer: bool,
-    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
-    #[arg(long, value_enum)]
-    pub format: Option<RecordShape>,
-    /// Write question and text with the result
-    #[arg(long)]
-    pub with_text: bool,
-    /// Where the output goes.
+    /// How results look and where they go.
     #[command(flatten)]
-    pub output: OutputArgs,
-    /// How the work is done.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub record: RecordArgs,
 }
 
 /// `bertlet fill`.
@@ -166,18 +174,9 @@ pub struct FillArgs {
     /// Instead of filling masks, say how likely each line is: every token is masked in turn
     #[arg(long, conflicts_with_all = ["top", "targets"])]
     pub score: bool,
-    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
-    #[arg(long, value_enum)]
-    pub format: Option<RecordShape>,
-    /// Write the text with its result
-    #[arg(long)]
-    pub with_text: bool,
-    /// Where the output goes.
+    /// How results look and where they go.
     #[command(flatten)]
-    pub output: OutputArgs,
-    /// How the work is done.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub record: RecordArgs,
 }
 
 /// `bertlet rerank`.
@@ -238,18 +237,9 @@ pub struct NextArgs {
     /// From text to tokens.
     #[command(flatten)]
     pub text: TextArgs,
-    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
-    #[arg(long, value_enum)]
-    pub format: Option<RecordShape>,
-    /// Write the texts with their result
-    #[arg(long)]
-    pub with_text: bool,
-    /// Where the output goes.
+    /// How results look and where they go.
     #[command(flatten)]
-    pub output: OutputArgs,
-    /// How the work is done.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub record: RecordArgs,
 }
 
 /// `bertlet choose`.
@@ -270,18 +260,9 @@ pub struct ChooseArgs {
     /// From text to tokens.
     #[command(flatten)]
     pub text: TextArgs,
-    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
-    #[arg(long, value_enum)]
-    pub format: Option<RecordShape>,
-    /// Write the text with its result
-    #[arg(long)]
-    pub with_text: bool,
-    /// Where the output goes.
+    /// How results look and where they go.
     #[command(flatten)]
-    pub output: OutputArgs,
-    /// How the work is done.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub record: RecordArgs,
 }
 
 /// Zero-shot labels of `bertlet classify`.

@@ -1,8 +1,9 @@
 //! `bertlet answer`.
 
 use super::{
-    Input, record_format, record_shape,
+    Input,
     task::{Show, TaskCommand},
+    task_format,
 };
 use crate::{
     Answer, Answerer, AnswererOptions, Question,
@@ -43,17 +44,9 @@ pub fn answer(args: &AnswerArgs) -> Result<u8, Failure> {
         }
         None => options.pairs = true,
     }
-    let input = Input::open_with(&args.input, &args.run, options)?;
+    let input = Input::open_with(&args.input, &args.record.run, options)?;
     let field = if args.top == 1 { "answer" } else { "answers" };
-    let mut format = record_format(
-        record_shape(args.format, &args.input),
-        field,
-        &args.input,
-        &input,
-        &args.output,
-        args.with_text,
-    );
-    format.bare = true;
+    let mut format = task_format(&args.input, &args.record, &input, field);
     let names = ["answer", "score", "start", "end"];
     format.columns = match args.top {
         1 => names.map(str::to_owned).to_vec(),
@@ -66,7 +59,7 @@ pub fn answer(args: &AnswerArgs) -> Result<u8, Failure> {
         top: args.top,
         format,
     };
-    let io = (&args.input, &args.output, &args.run);
+    let io = (&args.input, &args.record.output, &args.record.run);
     TaskCommand { task, show }.run(input, io, None, args.text.max_length)
 }
 

@@ -1,8 +1,9 @@
 //! `bertlet choose`.
 
 use super::{
-    Input, record_format, record_shape,
+    Input,
     task::{Show, TaskCommand},
+    task_format,
 };
 use crate::{
     Candidates, PairScorer,
@@ -38,7 +39,7 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
     let task = PairScorer::multiple_choice(&model, options).map_err(Failure::task)?;
     let mut candidates = None;
     let input = match args.input.arguments() {
-        None => Input::open(&args.input, &args.run, false)?,
+        None => Input::open(&args.input, &args.record.run, false)?,
         Some([context, more @ ..]) => {
             let options = args.input.options()?;
             let texts = more.iter().map(|text| text.to_string_lossy().into_owned());
@@ -52,15 +53,7 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
         }
         Some([]) => return Err(Failure::usage("no context")),
     };
-    let mut format = record_format(
-        record_shape(args.format, &args.input),
-        "choice",
-        &args.input,
-        &input,
-        &args.output,
-        args.with_text,
-    );
-    format.bare = true;
+    let mut format = task_format(&args.input, &args.record, &input, "choice");
     format.columns = ["index", "score", "choice"].map(str::to_owned).to_vec();
     let show = ShowChoice {
         source: match candidates {
@@ -75,7 +68,7 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
         },
         format,
     };
-    let io = (&args.input, &args.output, &args.run);
+    let io = (&args.input, &args.record.output, &args.record.run);
     TaskCommand { task, show }.run(input, io, None, args.text.max_length)
 }
 

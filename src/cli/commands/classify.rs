@@ -1,6 +1,6 @@
 //! `bertlet classify`.
 
-use super::{Input, record_format, record_shape, run, zero_shot::zero_shot};
+use super::{Input, ranked::Ranked, record_format, record_shape, run, zero_shot::zero_shot};
 use crate::{
     Batch, Encoder, Model, TextOptions,
     cli::{
@@ -8,11 +8,7 @@ use crate::{
         engine::{self, Computation, Lane},
         exit::Failure,
         input::Record,
-        output::{
-            json,
-            record::{RecordFormat, RecordShape, Row, Value},
-            vectors::Note,
-        },
+        output::{record::RecordFormat, vectors::Note},
         stream::{Done, Task},
     },
     format::header::{HeadConfig, ProblemType},
@@ -58,12 +54,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
         None => 1,
     };
     format.bare = true;
-    format.columns = match most {
-        1 => vec!["label".to_owned(), "score".to_owned()],
-        _ => (1..=most)
-            .flat_map(|rank| [format!("label_{rank}"), format!("score_{rank}")])
-            .collect(),
-    };
+    format.columns = Ranked::columns(most);
     let max_length = options.max_length.unwrap_or(model.header().max_length);
     let task = Classify {
         labels: labels.clone(),
@@ -135,95 +126,11 @@ impl Computation for Classify {
 
     fn write(&self, out: &mut Vec<u8>, record: &Record, logits: &mut [f32], note: Note) {
         self.function.apply(self.model.kernel(), logits);
-        let answer = Answer::new(&self.labels, logits, self.most, self.threshold);
+        let answer = Ranked::new(&self.labels, logits, self.most, self.threshold);
         self.format.write(out, record, &answer, note.truncated);
     }
 
     fn format(&self) -> &RecordFormat {
         &self.format
-    }
-}
-
-/// Labels with scores, best first.
-struct Answer<'a> {
-    ranked: Vec<(&'a str, f32)>,
-    /// Labels that a row of a table has room for.
-    most: usize,
-}
-
-impl<'a> Answer<'a> {
-    fn new(labels: &'a [String], scores: &[f32], most: usize, threshold: Option<f32>) -> Self {
-        let mut ranked: Vec<(&str, f32)> = labels
-            .iter()
-            .map(String::as_str)
-            .zip(scores.iter().copied())
-            .filter(|(_, score)| threshold.is_none_or(|threshold| *score >= threshold))
-            .collect();
-        // Stable: equal scores keep the model's order.
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        ranked.truncate(most);
-        Answer { ranked, most }
-    }
-}
-
-impl Value for Answer<'_> {
-    fn json(&self, out: &mut Vec<u8>) {
-        out.push(b'[');
-        for (index, (label, score)) in self.ranked.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(br#"{"label":"#);
-            json::string(out, label);
-            out.extend_from_slice(br#","score":"#);
-            json::number(out, *score);
-            out.push(b'}');
-        }
-        out.push(b']');
-    }
-
-    fn cells(&self, row: &mut Row) {
-        for (label, score) in &self.ranked {
-            row.text(label);
-            row.number(*score);
-        }
-        // A table's rows have one width.
-        if row.shape() != RecordShape::Text {
-            for _ in self.ranked.len()..self.most {
-                row.text("");
-                row.text("");
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ranked(most: usize, threshold: Option<f32>) -> Vec<(String, f32)> {
-        let labels = ["a", "b", "c", "d"].map(String::from);
-        Answer::new(&labels, &[0.1, 0.4, 0.4, 0.05], most, threshold)
-            .ranked
-            .into_iter()
-            .map(|(label, score)| (label.to_owned(), score))
-            .collect()
-    }
-
-    #[test]
-    fn labels_are_ranked_with_ties_in_the_models_order() {
-        let names: String = ranked(4, None)
-            .into_iter()
-            .map(|(label, _)| label)
-            .collect();
-        assert_eq!(names, "bcad");
-    }
-
-    #[test]
-    fn threshold_and_number_both_limit() {
-        assert_eq!(ranked(1, Some(0.2)), [("b".to_owned(), 0.4)]);
-        assert_eq!(ranked(4, Some(0.2)).len(), 2);
-        assert_eq!(ranked(4, Some(0.4)).len(), 2);
-        assert!(ranked(4, Some(0.5)).is_empty());
     }
 }

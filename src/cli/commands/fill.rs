@@ -1,8 +1,9 @@
 //! `bertlet fill`.
 
 use super::{
-    Input, record_format, record_shape,
+    Input,
     task::{Show, TaskCommand},
+    task_format,
 };
 use crate::{
     Fill, Filler, FillerOptions, Likelihood, LineScorer,
@@ -21,22 +22,14 @@ use crate::{
 /// Runs the command.
 pub fn fill(args: &FillArgs) -> Result<u8, Failure> {
     let model = engine::open(&args.model)?;
-    let io = (&args.input, &args.output, &args.run);
+    let io = (&args.input, &args.record.output, &args.record.run);
     let format = |input: &Input, field, columns: &[&str]| RecordFormat {
-        bare: true,
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
-        ..record_format(
-            record_shape(args.format, &args.input),
-            field,
-            &args.input,
-            input,
-            &args.output,
-            args.with_text,
-        )
+        ..task_format(&args.input, &args.record, input, field)
     };
     if args.score {
         let task = LineScorer::new(&model, args.max_length).map_err(Failure::task)?;
-        let input = Input::open(&args.input, &args.run, false)?;
+        let input = Input::open(&args.input, &args.record.run, false)?;
         let columns = ["pseudo_perplexity", "log_likelihood", "tokens"];
         let show = ShowLikelihood(format(&input, "likelihood", &columns));
         return TaskCommand { task, show }.run(input, io, None, args.max_length);
@@ -47,7 +40,7 @@ pub fn fill(args: &FillArgs) -> Result<u8, Failure> {
         max_length: args.max_length,
     };
     let task = Filler::new(&model, options).map_err(Failure::task)?;
-    let input = Input::open(&args.input, &args.run, false)?;
+    let input = Input::open(&args.input, &args.record.run, false)?;
     let show = ShowFills(format(&input, "fills", &["fills"]));
     TaskCommand { task, show }.run(input, io, None, args.max_length)
 }

@@ -11,6 +11,7 @@ mod features;
 mod fill;
 mod info;
 mod next;
+mod ranked;
 mod rerank;
 mod similarity;
 mod tag;
@@ -36,7 +37,7 @@ pub use tokenize::tokenize;
 pub use verify::verify;
 
 use super::{
-    args::{InputArgs, OutputArgs, RunArgs},
+    args::{InputArgs, OutputArgs, RecordArgs, RunArgs},
     exit::{self, Failure, message},
     input::{Arguments, Files, InputFormat, InputOptions, RecordReader, check_readable},
     output::{
@@ -150,6 +151,26 @@ fn record_format(
         id_column: args.id_field.clone(),
         with_text,
         with_errors: output.on_error == stream::OnError::Record,
+    }
+}
+
+/// The same for commands with [`RecordArgs`]; their results may stand alone.
+fn task_format(
+    args: &InputArgs,
+    record: &RecordArgs,
+    input: &Input,
+    field: &'static str,
+) -> RecordFormat {
+    RecordFormat {
+        bare: true,
+        ..record_format(
+            record_shape(record.format, args),
+            field,
+            args,
+            input,
+            &record.output,
+            record.with_text,
+        )
     }
 }
 

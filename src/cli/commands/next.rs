@@ -1,8 +1,9 @@
 //! `bertlet next`.
 
 use super::{
-    Input, record_format, record_shape,
+    Input,
     task::{Show, TaskCommand},
+    task_format,
 };
 use crate::{
     Candidates, PairScorer,
@@ -31,18 +32,13 @@ pub fn next(args: &NextArgs) -> Result<u8, Failure> {
     let model = engine::open(&args.model)?;
     let options = engine::text_options(&args.text, None);
     let task = PairScorer::next_sentence(&model, options).map_err(Failure::task)?;
-    let input = Input::open(&args.input, &args.run, true)?;
-    let mut format = record_format(
-        record_shape(args.format, &args.input),
-        "is_next",
-        &args.input,
-        &input,
-        &args.output,
-        args.with_text,
-    );
+    let input = Input::open(&args.input, &args.record.run, true)?;
+    let mut format = task_format(&args.input, &args.record, &input, "is_next");
     format.columns = vec!["is_next".to_owned()];
+    // A number alone says nothing.
+    format.bare = false;
     let show = ShowNext(format);
-    let io = (&args.input, &args.output, &args.run);
+    let io = (&args.input, &args.record.output, &args.record.run);
     TaskCommand { task, show }.run(input, io, None, args.text.max_length)
 }
 

@@ -1,7 +1,9 @@
 //! `bertlet classify --labels`.
 
 use super::{
-    Input, record_format, record_shape, run,
+    Input,
+    ranked::Ranked,
+    record_format, record_shape, run,
     task::{Show, TaskCommand},
 };
 use crate::{
@@ -73,16 +75,11 @@ pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failu
         let most = args.top.unwrap_or(if all { labels.len() } else { 1 });
         let most = most.min(labels.len());
         format.bare = true;
-        format.columns = match most {
-            1 => vec!["label".to_owned(), "score".to_owned()],
-            _ => (1..=most)
-                .flat_map(|rank| [format!("label_{rank}"), format!("score_{rank}")])
-                .collect(),
-        };
+        format.columns = Ranked::columns(most);
         ShowLabels {
             labels: labels.iter().map(|label| label.name.clone()).collect(),
             most,
-            threshold: args.threshold.unwrap_or(f32::NEG_INFINITY),
+            threshold: args.threshold,
             format,
         }
     };
@@ -140,7 +137,7 @@ fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{}: the labels cannot be read", path.display()))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    Ok(lines
+    let labels: Vec<Label> = lines
         .map(|line| {
             let mut parts = line.split('\t').map(str::trim);
             Label {
@@ -151,35 +148,31 @@ fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
                     .collect(),
             }
         })
-        .collect())
+        .collect();
+    match labels.is_empty() {
+        true => Err(Failure::usage(format!(
+            "{}: names no label; write one a line",
+            path.display()
+        ))),
+        false => Ok(labels),
+    }
 }
 
 /// How labels look.
 struct ShowLabels {
     labels: Vec<String>,
     most: usize,
-    threshold: f32,
+    threshold: Option<f32>,
     format: RecordFormat,
 }
 
 impl ShowLabels {
     fn write_scores(&self, out: &mut Vec<u8>, record: &Record, scores: &[f32], truncated: bool) {
-        let mut ranked: Vec<(&str, f32)> = self
-            .labels
-            .iter()
-            .map(String::as_str)
-            .zip(scores.iter().copied())
-            .filter(|(_, score)| *score >= self.threshold)
-            .collect();
-        // Stable: equal scores keep the labels' order.
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        ranked.truncate(self.most);
         let bare = matches!(record.fields, Fields::None) && !self.format.with_text;
         let text = record.texts.as_ref().ok().filter(|_| bare);
         let value = Labels {
             sequence: text.map(|texts| texts.first.as_str()),
-            ranked,
-            most: self.most,
+            ranked: Ranked::new(&self.labels, scores, self.most, self.threshold),
         };
         self.format.write(out, record, &value, truncated);
     }
@@ -189,39 +182,27 @@ impl ShowLabels {
 struct Labels<'a> {
     /// The text, where the record is nothing but the result: then it has the shape of transformers' pipeline.
     sequence: Option<&'a str>,
-    ranked: Vec<(&'a str, f32)>,
-    most: usize,
+    ranked: Ranked<'a>,
 }
 
 impl Value for Labels<'_> {
     fn json(&self, out: &mut Vec<u8>) {
-        let (labels, scores): (Vec<&str>, Vec<f32>) = self.ranked.iter().copied().unzip();
-        match &self.sequence {
-            Some(sequence) => json::fields(
-                out,
-                &[
-                    ("sequence", sequence),
-                    ("labels", &labels),
-                    ("scores", &scores),
-                ],
-            ),
-            None => json::list(out, &self.ranked, |out, (label, score)| {
-                json::fields(out, &[("label", label), ("score", score)]);
-            }),
-        }
+        let Some(sequence) = &self.sequence else {
+            return self.ranked.json(out);
+        };
+        let (labels, scores): (Vec<&str>, Vec<f32>) = self.ranked.labels.iter().copied().unzip();
+        json::fields(
+            out,
+            &[
+                ("sequence", sequence),
+                ("labels", &labels),
+                ("scores", &scores),
+            ],
+        );
     }
 
     fn cells(&self, row: &mut Row) {
-        for (label, score) in &self.ranked {
-            row.text(label);
-            row.number(*score);
-        }
-        if row.shape() != RecordShape::Text {
-            for _ in self.ranked.len()..self.most {
-                row.text("");
-                row.text("");
-            }
-        }
+        self.ranked.cells(row);
     }
 }
 

@@ -270,7 +270,7 @@ fn family(json: &Object, architecture: Option<&str>) -> Result<(&'static Family,
             .map(|(family, name)| (family, name.to_owned()))
             .with_context(|| {
                 format!(
-                    "{}: is missing, and 'architectures' does not say which of {} this is",
+                    "{}: is missing, and 'architectures' does not say which of {} this is; add it",
                     json.at("model_type"),
                     Family::types()
                 )
@@ -318,6 +318,7 @@ fn architecture(
         Ok(HeadConfig::MaskedLanguageModel {
             // Known when the tokenizer's files are read.
             mask_id: 0,
+            pad_id: None,
             activation: family.transform.unwrap_or(hidden_act),
             tied: json.boolean("tie_word_embeddings")? != Some(false),
             next_sentence,
@@ -343,8 +344,8 @@ fn architecture(
         (Some("ForNextSentencePrediction"), PreTraining::NextSentence) => {
             HeadConfig::NextSentencePrediction {}
         }
-        (Some("ForMultipleChoice"), _) if family.choice.is_some() => HeadConfig::MultipleChoice {
-            pooler: family.choice.map(|choice| choice.activation),
+        (Some("ForMultipleChoice"), _) => HeadConfig::MultipleChoice {
+            pooler: Some(choice_activation(json, family)?),
         },
         (Some(_), _) => {
             let name = json.array("architectures")?.and_then(|names| names.first());
@@ -352,6 +353,33 @@ fn architecture(
             bail!(unknown_class(json, family, name))
         }
     }))
+}
+
+/// Activation of the dense layer in front of a classifier of choices.
+fn choice_activation(json: &Object, family: &Family) -> Result<Activation> {
+    if !family.choice.summary {
+        return Ok(family.choice.activation);
+    }
+    let key = "summary_type";
+    let found = json.string(key)?.unwrap_or("first");
+    ensure!(
+        found == "first",
+        "{}: '{found}' is not supported; supported is 'first'",
+        json.at(key)
+    );
+    let key = "summary_use_proj";
+    ensure!(
+        json.boolean(key)? != Some(false),
+        "{}: false is not supported; supported is true",
+        json.at(key)
+    );
+    let key = "summary_activation";
+    match json.string(key)? {
+        Some(name) => activation(name).with_context(|| json.at(key)),
+        // transformers takes `null` for none, and its default where nothing is said.
+        None if json.is_null(key) => Ok(Activation::Identity),
+        None => Ok(family.choice.activation),
+    }
 }
 
 /// The function that a cross-encoder applies to its logits. One that bertlet cannot apply is reported, and left to the
@@ -377,9 +405,6 @@ fn cross_encoder(json: &Object, notices: &mut Vec<String>) -> Result<Option<Acti
 fn unknown_class(json: &Object, family: &Family, name: &str) -> String {
     let class = family.classes[0];
     let mut more = String::new();
-    if family.choice.is_some() {
-        more.push_str(", multiple choice");
-    }
     match family.pre_training {
         PreTraining::NextSentence => more.push_str(", next-sentence prediction, pre-training"),
         PreTraining::MaskedWords => more.push_str(", pre-training (its masked words)"),
@@ -388,7 +413,7 @@ fn unknown_class(json: &Object, family: &Family, name: &str) -> String {
     }
     format!(
         "{}: '{name}' is not supported; supported are {class}Model and its heads for sequence classification, token \
-         classification, question answering, masked language modelling{more}",
+         classification, question answering, masked language modelling, multiple choice{more}",
         json.at("architectures")
     )
 }

@@ -50,6 +50,7 @@ fn head_of(name: &str) -> Option<&'static str> {
         "cls.seq_relationship.weight" | "cls.seq_relationship.bias" => "next-sentence head",
         "sentence_order.weight" | "sentence_order.bias" => "sentence-order head",
         "qa_outputs.weight" | "qa_outputs.bias" => "question-answering head",
+        "summary.weight" | "summary.bias" => "multiple-choice head",
         "replaced_token.dense.weight"
         | "replaced_token.dense.bias"
         | "replaced_token.prediction.weight"
@@ -184,7 +185,7 @@ impl HeadParts {
                 ..none
             },
             Some(HeadConfig::MultipleChoice { .. }) => HeadParts {
-                pooler: model.family.choice.map(|choice| choice.pooler),
+                pooler: Some(model.family.choice.pooler),
                 classifier: Some((CLASSIFIER, 1)),
                 ..none
             },
@@ -281,7 +282,11 @@ impl Tensors {
                 let found = store.shape(stored).unwrap_or_default();
                 ensure!(
                     found == shape,
-                    "tensor '{stored}': found shape {found:?}, config.json makes it {shape:?}"
+                    "tensor '{stored}': found shape {found:?}, config.json makes it {shape:?}{}",
+                    match name.starts_with(CLASSIFIER) {
+                        true => "; 'id2label' must name every label",
+                        false => "",
+                    }
                 );
                 if let Some(other) = names.insert(name, stored.to_owned()) {
                     bail!("tensors '{other}' and '{stored}' are the same part of the model");
@@ -289,11 +294,17 @@ impl Tensors {
             } else if let Some(head) = head_of(&name) {
                 *left_out.entry(head).or_default() += 1;
             } else {
-                bail!(
-                    "tensor '{stored}' is not part of {} as config.json describes it; \
-                     what is not understood is not converted",
-                    model.architecture_name.as_deref().unwrap_or("BertModel")
-                );
+                match model.architecture_name.as_deref() {
+                    Some(class) => bail!(
+                        "tensor '{stored}' is not part of {class} as config.json describes it; \
+                         what is not understood is not converted"
+                    ),
+                    None => bail!(
+                        "tensor '{stored}' is not part of an encoder, and config.json does not say whose it is; name the \
+                         class in 'architectures', as [\"{}ForSequenceClassification\"]",
+                        model.family.classes[0]
+                    ),
+                }
             }
         }
         for (name, shape) in &expected {

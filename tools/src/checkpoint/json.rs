@@ -47,6 +47,11 @@ impl Object {
         self.fields.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether a field is there and `null`.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.fields.get(key).is_some_and(Value::is_null)
+    }
+
     /// What a message says in front of a complaint about a field.
     pub fn at(&self, key: &str) -> String {
         format!("{}, field '{key}'", self.place)

@@ -51,6 +51,8 @@ pub struct Checkpoint {
     tensors: encoder::Tensors,
     dense: Vec<TensorStore>,
     reference: tokenizers::Tokenizer,
+    /// Whether the two texts of a pair differ in their segment ids.
+    has_segments: bool,
 }
 
 /// Reads a checkpoint's directory: `config.json`, the tokenizer's files, sentence-transformers' files where there are
@@ -71,8 +73,12 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
     })?;
     let mut model = config::parse(&json)?;
     let mut tokenizer = Tokenizer::read(encoder, sentence.lowercase, model.family)?;
-    if model.config.type_vocab_size == 1 {
-        tokenizer.drop_segments();
+    let has_segments = model.config.type_vocab_size > 1 && tokenizer.gives_segments;
+    if !has_segments && tokenizer.drop_segments() && model.config.type_vocab_size > 1 {
+        tokenizer.notices.push(
+            "tokenizer_config.json's model_input_names leaves token_type_ids out: all tokens are of segment 0"
+                .to_owned(),
+        );
     }
     let store = TensorStore::open(encoder)?;
     // Sentence encoders are often saved so: the name of what they were made from, and the encoder's weights.
@@ -92,12 +98,17 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
     let mut notices = [&model.notices[..], &tokenizer.notices, &tensors.notices].concat();
     let max_length = max_length(&sentence, &tokenizer, &model.config, &mut notices)?;
     let mut head = model.architecture.head().cloned();
-    if let Some(HeadConfig::MaskedLanguageModel { mask_id, .. }) = &mut head {
+    if let Some(HeadConfig::MaskedLanguageModel {
+        mask_id, pad_id, ..
+    }) = &mut head
+    {
         *mask_id = tokenizer.mask_id()?;
+        *pad_id = tokenizer.pad_id();
     }
     Ok(Checkpoint {
         config: model.config.clone(),
         reference: tokenizer.reference()?,
+        has_segments,
         tokenizer_json: tokenizer.json,
         tokenizer: tokenizer.config,
         vocabulary: tokenizer.vocabulary,
@@ -140,7 +151,7 @@ impl Checkpoint {
         &self,
         encode: impl FnMut(&str, Option<&str>) -> Result<Encoded>,
     ) -> Result<()> {
-        tokenizer::compare(&self.reference, self.config.type_vocab_size, encode)
+        tokenizer::compare(&self.reference, self.has_segments, encode)
     }
 }
 

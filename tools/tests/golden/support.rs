@@ -213,7 +213,7 @@ pub fn golden_tensors(name: &str) -> HashMap<String, Vec<f32>> {
 }
 
 /// All tensors of a file of f32 tensors. Not the converter's own reader, which is under test here.
-fn read_safetensors(path: &Path) -> HashMap<String, Vec<f32>> {
+pub fn read_safetensors(path: &Path) -> HashMap<String, Vec<f32>> {
     let bytes = fs::read(path).unwrap();
     let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
     let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);

@@ -59,7 +59,12 @@ fn byte(index: u64) -> u8 {
 
 /// The tensors that the recipes in a file make.
 pub fn made(path: &Path) -> Vec<Tensor> {
-    let recipes: Vec<Recipe> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    from_recipes(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
+}
+
+/// The tensors that a list of recipes makes.
+pub fn from_recipes(recipes: Value) -> Vec<Tensor> {
+    let recipes: Vec<Recipe> = serde_json::from_value(recipes).unwrap();
     recipes.iter().map(Recipe::tensor).collect()
 }
 

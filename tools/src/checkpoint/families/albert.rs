@@ -1,6 +1,6 @@
 //! ALBERT: layers that share their weights, narrower embeddings.
 
-use super::{CHOICE, Counting, Family, KEYS, Keys, PreTraining, Projection};
+use super::{CHOICE, Counting, Family, KEYS, Keys, PreTraining, Projection, TokenizerFiles};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -65,6 +65,6 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Tanh,
     transform: None,
     pre_training: PreTraining::MaskedWords,
-    choice: Some(CHOICE),
-    vocab_txt: false,
+    choice: CHOICE,
+    files: TokenizerFiles::None,
 };

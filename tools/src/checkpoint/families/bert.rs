@@ -1,6 +1,6 @@
 //! BERT itself.
 
-use super::{CHOICE, Counting, Family, KEYS, PreTraining, Projection};
+use super::{CHOICE, Counting, Family, KEYS, PreTraining, Projection, TokenizerFiles};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -16,6 +16,6 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Tanh,
     transform: None,
     pre_training: PreTraining::NextSentence,
-    choice: Some(CHOICE),
-    vocab_txt: true,
+    choice: CHOICE,
+    files: TokenizerFiles::Vocabulary,
 };

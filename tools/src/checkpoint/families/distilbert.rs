@@ -1,6 +1,6 @@
 //! DistilBERT: names of its own for everything, no segments, one epsilon.
 
-use super::{Choice, Counting, Family, Keys, PreTraining, Projection};
+use super::{Choice, Counting, Family, Keys, PreTraining, Projection, TokenizerFiles};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -62,9 +62,10 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Relu,
     transform: None,
     pre_training: PreTraining::None,
-    choice: Some(Choice {
+    choice: Choice {
         pooler: "pooler.dense",
         activation: Activation::Relu,
-    }),
-    vocab_txt: true,
+        summary: false,
+    },
+    files: TokenizerFiles::Vocabulary,
 };

@@ -1,6 +1,6 @@
 //! ELECTRA, discriminator and generator: narrower embeddings, a classifier with GELU and without pooler.
 
-use super::{Counting, Family, KEYS, PreTraining, Projection};
+use super::{Choice, Counting, Family, KEYS, PreTraining, Projection, TokenizerFiles};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -11,6 +11,8 @@ pub(super) const FAMILY: Family = Family {
         ("embeddings_project", "embeddings.projection"),
         ("classifier.dense", "pooler.dense"),
         ("classifier.out_proj", "classifier"),
+        // A classifier of choices.
+        ("sequence_summary.summary", "summary"),
         // The generator's head, and the discriminator's.
         (
             "generator_predictions.dense",
@@ -35,6 +37,10 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Gelu,
     transform: Some(Activation::Gelu),
     pre_training: PreTraining::ReplacedTokens,
-    choice: None,
-    vocab_txt: true,
+    choice: Choice {
+        pooler: "summary",
+        activation: Activation::Gelu,
+        summary: true,
+    },
+    files: TokenizerFiles::Vocabulary,
 };

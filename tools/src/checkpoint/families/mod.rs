@@ -38,10 +38,21 @@ pub(crate) struct Family {
     pub transform: Option<Activation>,
     /// What a class `ForPreTraining` has been trained for.
     pub pre_training: PreTraining,
-    /// The dense layer of a classifier of choices; `None` where it is one that bertlet does not have.
-    pub choice: Option<Choice>,
-    /// Whether a `vocab.txt` without `tokenizer.json` is BERT's tokenizer.
-    pub vocab_txt: bool,
+    /// The dense layer of a classifier of choices.
+    pub choice: Choice,
+    /// What describes the tokenizer where there is no `tokenizer.json`.
+    pub files: TokenizerFiles,
+}
+
+/// What describes a tokenizer where there is no `tokenizer.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenizerFiles {
+    /// Nothing that is understood.
+    None,
+    /// `vocab.txt`, as BERT's.
+    Vocabulary,
+    /// `vocab.json` and `merges.txt`, as RoBERTa's.
+    Merges,
 }
 
 /// Names of settings in `config.json`.
@@ -99,18 +110,23 @@ pub(crate) enum PreTraining {
 pub(crate) struct Choice {
     /// Its name after [`Family::canonical`].
     pub pooler: &'static str,
+    /// What follows it.
     pub activation: Activation,
+    /// Whether `config.json` may say otherwise by its keys `summary_…`.
+    pub summary: bool,
 }
 
 /// BERT's.
 const CHOICE: Choice = Choice {
     pooler: "pooler.dense",
     activation: Activation::Tanh,
+    summary: false,
 };
 /// Where a classifier of sequences has a dense layer of its own and one of choices uses the encoder's.
 const CHOICE_BY_OWN_POOLER: Choice = Choice {
     pooler: "own_pooler",
     activation: Activation::Tanh,
+    summary: false,
 };
 
 /// BERT's names of settings.

@@ -1,6 +1,8 @@
 //! MPNet: a bias by distance in attention, positions behind the padding, no segments, a classifier without pooler.
 
-use super::{CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, Keys, PreTraining, Projection};
+use super::{
+    CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, Keys, PreTraining, Projection, TokenizerFiles,
+};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -47,6 +49,6 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Tanh,
     transform: Some(Activation::Gelu),
     pre_training: PreTraining::None,
-    choice: Some(CHOICE_BY_OWN_POOLER),
-    vocab_txt: false,
+    choice: CHOICE_BY_OWN_POOLER,
+    files: TokenizerFiles::None,
 };

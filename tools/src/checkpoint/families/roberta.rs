@@ -1,6 +1,8 @@
 //! RoBERTa, XLM-RoBERTa and CamemBERT: positions behind the padding, one segment, a classifier on `<s>` without pooler.
 
-use super::{CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, PreTraining, Projection};
+use super::{
+    CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, PreTraining, Projection, TokenizerFiles,
+};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -25,6 +27,6 @@ pub(super) const FAMILY: Family = Family {
     pooler: Activation::Tanh,
     transform: Some(Activation::Gelu),
     pre_training: PreTraining::None,
-    choice: Some(CHOICE_BY_OWN_POOLER),
-    vocab_txt: false,
+    choice: CHOICE_BY_OWN_POOLER,
+    files: TokenizerFiles::Merges,
 };

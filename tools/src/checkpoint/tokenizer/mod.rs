@@ -4,6 +4,7 @@
 
 mod check;
 mod json;
+mod merges;
 mod settings;
 mod vocab;
 
@@ -11,15 +12,16 @@ pub use check::Encoded;
 pub(crate) use check::compare;
 pub(crate) use settings::Settings;
 
-use super::families::Family;
+use super::families::{Family, TokenizerFiles};
 use super::json::Object;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use bertlet::format::header::{TemplatePiece, TokenizerConfig};
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// BERT's and RoBERTa's, where no file names one.
 const DEFAULT_MASK_TOKENS: [&str; 2] = ["[MASK]", "<mask>"];
+const DEFAULT_PAD_TOKENS: [&str; 2] = ["[PAD]", "<pad>"];
 
 /// How text becomes ids, and where that came from.
 #[derive(Debug)]
@@ -30,16 +32,20 @@ pub(crate) struct Tokenizer {
     /// Longest input in tokens, where `tokenizer_config.json` has one.
     pub model_max_length: Option<usize>,
     pub notices: Vec<String>,
+    /// Whether the settings let the model have segment ids.
+    pub gives_segments: bool,
     /// `tokenizer.json` for a tokenizer that bertlet runs by it: the file's own bytes, unless a setting changes it.
     pub json: Option<Vec<u8>>,
     /// The token that stands for what a masked language model is to find, where a file names one.
     mask_token: Option<String>,
+    /// The token that fills up short texts, where a file names one.
+    pad_token: Option<String>,
     /// `tokenizer.json` as it is obeyed.
     reference: Value,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, or `vocab.txt` where there is none, and obeys `tokenizer_config.json`.
+    /// Reads `tokenizer.json`, or where there is none the plain files that the family's tokenizer has, and obeys `tokenizer_config.json`.
     ///
     /// `lowercase` is sentence-transformers' `do_lower_case`: it puts a lowercase step in front of the normalizer.
     pub fn read(directory: &Path, lowercase: bool, family: &Family) -> Result<Tokenizer> {
@@ -53,17 +59,22 @@ impl Tokenizer {
                 settings.override_prefix_space(&mut file, &mut notices)?;
                 (path.clone(), file)
             }
-            None => {
-                ensure!(
-                    family.vocab_txt,
-                    "{}: not found; save it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
-                    path.display()
-                );
-                (
-                    directory.join("vocab.txt"),
-                    vocab::tokenizer_json(directory, &settings)?,
-                )
-            }
+            None if family.files == TokenizerFiles::Vocabulary => (
+                directory.join("vocab.txt"),
+                vocab::tokenizer_json(directory, &settings)?,
+            ),
+            None if family.files == TokenizerFiles::Merges && merges::are_there(directory) => (
+                directory.join("vocab.json"),
+                merges::tokenizer_json(directory, &settings)?,
+            ),
+            None => bail!(
+                "{}: not found{}; save it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
+                path.display(),
+                match family.files {
+                    TokenizerFiles::Merges => ", and not both of vocab.json and merges.txt",
+                    _ => "",
+                }
+            ),
         };
         settings.add_tokens(&mut reference)?;
         // How much text to keep is the caller's choice here, and batches are never padded.
@@ -82,17 +93,24 @@ impl Tokenizer {
         let json = match config {
             TokenizerConfig::WordPiece(_) => None,
             TokenizerConfig::Bpe(_) | TokenizerConfig::Unigram(_) => {
-                Some(as_obeyed(&path, &reference)?)
+                // Made of plain files, it is there in memory alone.
+                Some(match place == path {
+                    true => as_obeyed(&path, &reference)?,
+                    false => reference.to_string().into_bytes(),
+                })
             }
+        };
+        let special = |key: &str| -> Result<Option<String>> {
+            Ok(settings.special_token(key)?.map(|(token, _)| token))
         };
         Ok(Tokenizer {
             json,
             config,
             vocabulary,
             model_max_length: settings.model_max_length()?,
-            mask_token: settings
-                .special_token("mask_token")?
-                .map(|(token, _)| token),
+            gives_segments: settings.gives_segments()?,
+            mask_token: special("mask_token")?,
+            pad_token: special("pad_token")?,
             notices,
             reference,
         })
@@ -103,23 +121,36 @@ impl Tokenizer {
     /// # Errors
     /// If no token has its text.
     pub fn mask_id(&self) -> Result<u32> {
-        let added = self.config.added_tokens().iter();
-        let added = added.map(|token| (token.content.as_str(), token.id));
-        let words = self.vocabulary.iter();
-        let words = words.map(|(token, id)| (token.as_str(), *id));
-        let all: Vec<(&str, u32)> = added.chain(words).collect();
-        let id = |wanted: &str| all.iter().find(|(token, _)| *token == wanted);
-        let found = match &self.mask_token {
-            Some(token) => id(token),
-            None => DEFAULT_MASK_TOKENS.into_iter().find_map(id),
-        };
-        found.map(|(_, id)| *id).with_context(|| {
-            let token = self.mask_token.as_deref();
+        let token = self.mask_token.as_deref();
+        let found = self.id_of(token, DEFAULT_MASK_TOKENS);
+        found.with_context(|| {
             format!(
                 "the mask token '{}' is not in the tokenizer's vocabulary; a masked language model needs it",
                 token.unwrap_or(DEFAULT_MASK_TOKENS[0])
             )
         })
+    }
+
+    /// Id of the padding token, if there is one.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.id_of(self.pad_token.as_deref(), DEFAULT_PAD_TOKENS)
+    }
+
+    /// Id of a token, or of the first of `defaults` that there is.
+    fn id_of(&self, token: Option<&str>, defaults: [&str; 2]) -> Option<u32> {
+        let added = self.config.added_tokens().iter();
+        let added = added.map(|token| (token.content.as_str(), token.id));
+        let words = self.vocabulary.iter();
+        let words = words.map(|(token, id)| (token.as_str(), *id));
+        let all: Vec<(&str, u32)> = added.chain(words).collect();
+        let id = |wanted: &str| {
+            let found = all.iter().find(|(token, _)| *token == wanted);
+            found.map(|(_, id)| *id)
+        };
+        match token {
+            Some(token) => id(token),
+            None => defaults.into_iter().find_map(id),
+        }
     }
 
     /// Largest id that the tokenizer can give.
@@ -136,8 +167,9 @@ impl Tokenizer {
         words.chain(added).max_by_key(|&(_, id)| id)
     }
 
-    /// Gives every token segment 0, for a model that has no other.
-    pub fn drop_segments(&mut self) {
+    /// Gives every token segment 0, for a model that has no other; whether one had another.
+    pub fn drop_segments(&mut self) -> bool {
+        let mut had_others = false;
         let (single, pair) = match &mut self.config {
             TokenizerConfig::WordPiece(config) => (&mut config.single, &mut config.pair),
             TokenizerConfig::Bpe(config) | TokenizerConfig::Unigram(config) => {
@@ -148,8 +180,10 @@ impl Tokenizer {
             let (TemplatePiece::Special { type_id, .. }
             | TemplatePiece::First { type_id }
             | TemplatePiece::Second { type_id }) = piece;
+            had_others |= *type_id != 0;
             *type_id = 0;
         }
+        had_others
     }
 
     /// The same tokenizer in Hugging Face's implementation.

@@ -24,6 +24,17 @@ const GENERIC_CLASSES: [&str; 5] = [
     "AlbertTokenizer",
 ];
 
+/// A special token: its setting, what it is where the files are silent, and whether the tokenizer does not do without it.
+pub(crate) type SpecialToken = (&'static str, &'static str, bool);
+
+/// Special tokens that a vocabulary has.
+pub(crate) struct SpecialTokens {
+    /// Entries for `added_tokens`.
+    pub added: Vec<Value>,
+    /// Texts by setting.
+    pub names: Map<String, Value>,
+}
+
 /// What the files beside the vocabulary say.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -164,6 +175,55 @@ impl Settings {
             }
         }
         Ok(None)
+    }
+
+    /// The special tokens of a tokenizer that has no `tokenizer.json`; `path` is its vocabulary's.
+    ///
+    /// # Errors
+    /// One that is needed is not in the vocabulary.
+    pub fn special_tokens(
+        &self,
+        tokens: &[SpecialToken],
+        vocabulary: &Map<String, Value>,
+        path: &Path,
+    ) -> Result<SpecialTokens> {
+        let mut added: Vec<Value> = Vec::new();
+        let mut names = Map::new();
+        for (setting, default, needed) in tokens {
+            let (content, mut entry) = match self.special_token(setting)? {
+                Some(stated) => stated,
+                None => special_token(&Value::from(*default))?,
+            };
+            match vocabulary.get(&content) {
+                Some(id) => {
+                    entry["id"] = id.clone();
+                    if !added
+                        .iter()
+                        .any(|other| other["content"] == entry["content"])
+                    {
+                        added.push(entry);
+                    }
+                }
+                None => ensure!(
+                    !needed,
+                    "{}: the {setting} '{content}' is not in the vocabulary",
+                    path.display()
+                ),
+            }
+            names.insert((*setting).to_owned(), content.into());
+        }
+        Ok(SpecialTokens { added, names })
+    }
+
+    /// Whether the model is to get segment ids; transformers leaves out what `model_input_names` does not name.
+    pub fn gives_segments(&self) -> Result<bool> {
+        let names = self.config.array("model_input_names")?;
+        Ok(names.is_none_or(|names| names.iter().any(|name| name == "token_type_ids")))
+    }
+
+    /// A setting that is true or false.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>> {
+        self.config.boolean(key)
     }
 
     /// Adds the tokens that only these files name to `added_tokens` of a `tokenizer.json`.

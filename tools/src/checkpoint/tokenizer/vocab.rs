@@ -1,12 +1,13 @@
 //! A tokenizer described by `vocab.txt`: the `tokenizer.json` that transformers' `BertTokenizer` makes of it.
 
 use super::Settings;
+use super::settings::{SpecialToken, SpecialTokens};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Special tokens by setting, with `BertTokenizer`'s defaults, and whether the template or WordPiece needs them.
-const SPECIAL: [(&str, &str, bool); 5] = [
+/// `BertTokenizer`'s defaults; the template and WordPiece need some of them.
+const SPECIAL: [SpecialToken; 5] = [
     ("pad_token", "[PAD]", false),
     ("unk_token", "[UNK]", true),
     ("cls_token", "[CLS]", true),
@@ -26,34 +27,7 @@ pub(super) fn tokenizer_json(directory: &Path, settings: &Settings) -> Result<Va
     );
     let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
     let vocabulary = read(&text);
-    let mut added = Vec::new();
-    let mut names = Map::new();
-    for (setting, default, needed) in SPECIAL {
-        let (content, mut entry) = settings.special_token(setting)?.unwrap_or_else(|| {
-            let entry = json!({
-                "content": default, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": true,
-            });
-            (default.to_owned(), entry)
-        });
-        match vocabulary.get(&content) {
-            Some(id) => {
-                entry["id"] = id.clone();
-                if !added
-                    .iter()
-                    .any(|other: &Value| other["content"] == entry["content"])
-                {
-                    added.push(entry);
-                }
-            }
-            None => ensure!(
-                !needed,
-                "{}: the {setting} '{content}' is not in the vocabulary",
-                path.display()
-            ),
-        }
-        names.insert(setting.to_owned(), content.into());
-    }
+    let SpecialTokens { added, names } = settings.special_tokens(&SPECIAL, &vocabulary, &path)?;
     let normalizer = settings.normalizer()?;
     let (cls, sep) = (&names["cls_token"], &names["sep_token"]);
     let special =

@@ -1,6 +1,6 @@
 //! Hidden states of chosen layers, and attention weights.
 
-use super::{answers, case, strings};
+use super::{Case, answers, case, strings};
 use crate::support::largest_difference;
 use bertlet::format::header::Pooling;
 use bertlet::{AttentionViewer, Combine, FeatureExtractor, Layers, Text, TextOptions};
@@ -10,12 +10,22 @@ const TOLERANCE: f32 = 1e-5;
 #[test]
 fn states_of_any_layers_are_those_of_transformers() {
     let case = case("features", "f16", "features");
+    check_states(&case, TOLERANCE);
+    for wrong in [3, -4] {
+        let error = Layers::new(&case.model, &[wrong], Combine::Sum).unwrap_err();
+        assert!(error.to_string().contains("the model has 2"), "{error}");
+    }
+}
+
+/// The states behind each layer, by its number from both ends, and of several layers.
+pub fn check_states(case: &Case, tolerance: f32) {
     let texts: Vec<Text<'_>> = strings(&case.meta["texts"])
         .into_iter()
         .map(Text::from)
         .collect();
     let stage = |index: usize| &case.tensors[&format!("hidden.{index}")];
-    let hidden = case.model.header().config.hidden_size;
+    let config = &case.model.header().config;
+    let (hidden, last) = (config.hidden_size, config.num_hidden_layers);
     let features = |layers: &[isize], combine| -> Vec<f32> {
         let layers = Layers::new(&case.model, layers, combine).unwrap();
         let extractor = FeatureExtractor::new(&case.model, layers, TextOptions::default()).unwrap();
@@ -25,29 +35,25 @@ fn states_of_any_layers_are_those_of_transformers() {
             .flat_map(|token| token.values)
             .collect()
     };
-    for (layer, expected) in [(0, 0), (1, 1), (2, 2), (-1, 2), (-2, 1), (-3, 0)] {
-        let found = features(&[layer], Combine::Concatenate);
-        assert!(
-            largest_difference(&found, stage(expected)) <= TOLERANCE,
-            "layer {layer}"
-        );
+    for layer in 0..=last {
+        for index in [layer as isize, layer as isize - last as isize - 1] {
+            let found = features(&[index], Combine::Concatenate);
+            let difference = largest_difference(&found, stage(layer));
+            assert!(difference <= tolerance, "layer {index}: {difference}");
+        }
     }
     let both = features(&[-1, 0], Combine::Concatenate);
-    let expected: Vec<f32> = stage(2)
+    let expected: Vec<f32> = stage(last)
         .chunks(hidden)
         .zip(stage(0).chunks(hidden))
         .flat_map(|(last, first)| [last, first].concat())
         .collect();
-    assert!(largest_difference(&both, &expected) <= TOLERANCE);
-    let sum = features(&[-1, -2, -3], Combine::Sum);
+    assert!(largest_difference(&both, &expected) <= tolerance);
+    let sum = features(&[-1, -2, 0], Combine::Sum);
     let expected: Vec<f32> = (0..sum.len())
-        .map(|i| stage(2)[i] + stage(1)[i] + stage(0)[i])
+        .map(|i| stage(last)[i] + stage(last - 1)[i] + stage(0)[i])
         .collect();
-    assert!(largest_difference(&sum, &expected) <= 3.0 * TOLERANCE);
-    for wrong in [3, -4] {
-        let error = Layers::new(&case.model, &[wrong], Combine::Sum).unwrap_err();
-        assert!(error.to_string().contains("the model has 2"), "{error}");
-    }
+    assert!(largest_difference(&sum, &expected) <= 3.0 * tolerance);
 }
 
 #[test]
@@ -83,39 +89,7 @@ fn tokens_have_their_places_and_pooling_is_the_mean() {
 #[test]
 fn attention_is_that_of_transformers() {
     for (precision, tolerance) in [("f16", TOLERANCE), ("int8", 0.014)] {
-        let case = case("features", precision, "attention");
-        let config = &case.model.header().config;
-        let heads = config.num_attention_heads;
-        let mut expected = &case.tensors["attention"][..];
-        let mut largest = 0f32;
-        for text in strings(&case.meta["texts"]) {
-            for layer in 1..=config.num_hidden_layers as isize {
-                let mut mean = Vec::new();
-                for head in 1..=heads {
-                    let viewer = AttentionViewer::new(
-                        &case.model,
-                        layer,
-                        Some(head),
-                        TextOptions::default(),
-                    );
-                    let found = answers(&viewer.unwrap(), &[text.into()]).remove(0);
-                    let each = found.tokens.len() * found.tokens.len();
-                    let (now, later) = expected.split_at(each);
-                    expected = later;
-                    largest = largest.max(largest_difference(&found.weights, now));
-                    mean.resize(each, 0.0);
-                    mean.iter_mut()
-                        .zip(now)
-                        .for_each(|(m, x)| *m += x / heads as f32);
-                }
-                let from_behind = layer - 1 - config.num_hidden_layers as isize;
-                let viewer =
-                    AttentionViewer::new(&case.model, from_behind, None, TextOptions::default());
-                let found = answers(&viewer.unwrap(), &[text.into()]).remove(0);
-                largest = largest.max(largest_difference(&found.weights, &mean));
-            }
-        }
-        assert!(expected.is_empty());
+        let largest = attention_difference(&case("features", precision, "attention"));
         println!("{precision}: {largest}");
         assert!(largest <= tolerance, "{precision}: {largest}");
     }
@@ -129,4 +103,36 @@ fn attention_is_that_of_transformers() {
             AttentionViewer::new(&case.model, layer, head, TextOptions::default()).unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
     }
+}
+
+/// Largest difference of an attention weight from the reference's, over all layers, heads and their means.
+pub fn attention_difference(case: &Case) -> f32 {
+    let config = &case.model.header().config;
+    let heads = config.num_attention_heads;
+    let mut expected = &case.tensors["attention"][..];
+    let mut largest = 0f32;
+    let weights = |text: &str, layer, head| {
+        let viewer = AttentionViewer::new(&case.model, layer, head, TextOptions::default());
+        answers(&viewer.unwrap(), &[text.into()]).remove(0).weights
+    };
+    for text in strings(&case.meta["texts"]) {
+        for layer in 1..=config.num_hidden_layers as isize {
+            let mut mean = Vec::new();
+            for head in 1..=heads {
+                let found = weights(text, layer, Some(head));
+                let (now, later) = expected.split_at(found.len());
+                expected = later;
+                largest = largest.max(largest_difference(&found, now));
+                mean.resize(found.len(), 0.0);
+                mean.iter_mut()
+                    .zip(now)
+                    .for_each(|(m, x)| *m += x / heads as f32);
+            }
+            let from_behind = layer - 1 - config.num_hidden_layers as isize;
+            let found = weights(text, from_behind, None);
+            largest = largest.max(largest_difference(&found, &mean));
+        }
+    }
+    assert!(expected.is_empty());
+    largest
 }

@@ -3,12 +3,12 @@
 //! f16 models may depart by [`F16`]; int8 models by what each test states: measured, plus a half. Random weights quantize far worse
 //! than trained ones.
 
-mod answers;
-mod features;
-mod masks;
-mod pairs;
+pub mod answers;
+pub mod features;
+pub mod masks;
+pub mod pairs;
 mod sameness;
-mod tags;
+pub mod tags;
 mod zero_shot;
 
 use crate::support::{Checkpoint, golden_json, golden_tensors};
@@ -58,4 +58,30 @@ pub fn near(found: f32, expected: &Value, tolerance: f32, what: &str) {
         (found - expected).abs() <= tolerance,
         "{what}: {found}, expected {expected}"
     );
+}
+
+/// Largest differences of scores that are probabilities.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Largest {
+    /// Of the scores themselves.
+    pub score: f32,
+    /// Of their logarithms, which is that of logits up to what they have in common.
+    pub log: f32,
+}
+
+impl Largest {
+    /// Takes one more score and the logarithm that it should have.
+    pub fn note(&mut self, score: f32, expected: f32) {
+        assert!(score > 0.0, "{score}, expected {}", expected.exp());
+        self.score = self.score.max((score - expected.exp()).abs());
+        self.log = self.log.max((score.ln() - expected).abs());
+    }
+}
+
+/// Logarithms of the softmax of logits.
+pub fn log_probabilities(logits: &[f32]) -> Vec<f32> {
+    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let sum: f32 = logits.iter().map(|logit| (logit - highest).exp()).sum();
+    let minus = highest + sum.ln();
+    logits.iter().map(|logit| logit - minus).collect()
 }

@@ -1,6 +1,6 @@
 //! Heads that look at pairs: several values, cross-encoders, next sentences, multiple choice.
 
-use super::{F16, answers, case, strings};
+use super::{Case, F16, answers, case, strings};
 use crate::support::largest_difference;
 use bertlet::{Candidates, Classifier, Function, PairScorer, Text, TextOptions};
 use serde_json::Value;
@@ -16,7 +16,7 @@ fn pairs(meta: &Value) -> Vec<(&str, &str)> {
 fn differences(
     name: &str,
     test: &str,
-    mut found: impl FnMut(&super::Case) -> Vec<f32>,
+    mut found: impl FnMut(&Case) -> Vec<f32>,
     tensor: &str,
 ) -> [f32; 2] {
     ["f16", "int8"].map(|precision| {
@@ -62,7 +62,7 @@ fn a_regression_has_several_values() {
 
 #[test]
 fn a_cross_encoder_scores_texts_for_a_query() {
-    let scores = |case: &super::Case, function| -> Vec<f32> {
+    let scores = |case: &Case, function| -> Vec<f32> {
         let scorer =
             PairScorer::cross_encoder(&case.model, TextOptions::default(), function).unwrap();
         let query = case.meta["query"].as_str().unwrap();
@@ -71,7 +71,7 @@ fn a_cross_encoder_scores_texts_for_a_query() {
             lines.into_iter().map(|line| (query, line).into()).collect();
         answers(&scorer, &inputs).concat()
     };
-    let logits = |case: &super::Case| scores(case, Some(Function::None));
+    let logits = |case: &Case| scores(case, Some(Function::None));
     let [f16, int8] = differences("cross-encoder", "rerank", logits, "logits");
     assert!(f16 <= F16 && int8 <= 0.33, "{f16} {int8}");
     let [f16, _] = differences(
@@ -86,7 +86,7 @@ fn a_cross_encoder_scores_texts_for_a_query() {
 #[test]
 fn next_sentences() {
     for (name, tensor) in [("next", "logits"), ("pretraining", "next")] {
-        let logits = |case: &super::Case| {
+        let logits = |case: &Case| {
             let scorer = PairScorer::next_sentence(&case.model, TextOptions::default())
                 .unwrap()
                 .with_logits();
@@ -108,35 +108,35 @@ fn next_sentences() {
 
 #[test]
 fn choices() {
-    let run = |case: &super::Case, with_logits: bool| {
-        let scorer = PairScorer::multiple_choice(&case.model, TextOptions::default()).unwrap();
-        let scorer = if with_logits {
-            scorer.with_logits()
-        } else {
-            scorer
-        };
-        let cases = case.meta["cases"].as_array().unwrap().iter();
-        let inputs: Vec<Candidates<'_>> = cases
-            .map(|case| Candidates {
-                first: case["context"].as_str().unwrap(),
-                seconds: strings(&case["candidates"])
-                    .into_iter()
-                    .map(Into::into)
-                    .collect(),
-            })
-            .collect();
-        answers(&scorer, &inputs)
-    };
-    let logits = |case: &super::Case| run(case, true).concat();
+    let logits = |case: &Case| choose(case, true).concat();
     let [f16, int8] = differences("choice", "choice", logits, "logits");
     assert!(f16 <= F16 && int8 <= 0.56, "{f16} {int8}");
     let case = case("choice", "f16", "choice-scores");
-    for scores in run(&case, false) {
+    for scores in choose(&case, false) {
         assert!(
             (scores.iter().sum::<f32>() - 1.0).abs() < 1e-6,
             "{scores:?}"
         );
     }
+}
+
+/// Scores of the candidates of each case, or their logits.
+pub fn choose(case: &Case, with_logits: bool) -> Vec<Vec<f32>> {
+    let mut scorer = PairScorer::multiple_choice(&case.model, TextOptions::default()).unwrap();
+    if with_logits {
+        scorer = scorer.with_logits();
+    }
+    let cases = case.meta["cases"].as_array().unwrap().iter();
+    let inputs: Vec<Candidates<'_>> = cases
+        .map(|case| Candidates {
+            first: case["context"].as_str().unwrap(),
+            seconds: strings(&case["candidates"])
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+        })
+        .collect();
+    answers(&scorer, &inputs)
 }
 
 #[test]
