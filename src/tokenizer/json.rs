@@ -4,7 +4,7 @@
 //! it change it. Normalizer, pre-tokenizer, added tokens and the trimming of offsets are obeyed as `tokenizers` obeys
 //! them; its truncation and padding are not looked at, and its template is the header's.
 
-use super::{Tokens, charsmap};
+use super::{Tokens, parts};
 use crate::format::header::AddedToken;
 use crate::{Error, Result};
 use tokenizers::{Decoder as _, Model as _, ModelWrapper, Tokenizer};
@@ -17,6 +17,16 @@ pub const TOKENIZER_JSON: &str = "tokenizer.json";
 pub(super) enum Model {
     Bpe,
     Unigram,
+}
+
+impl Model {
+    /// Its name in the file.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Model::Bpe => "BPE",
+            Model::Unigram => "Unigram",
+        }
+    }
 }
 
 /// A parsed `tokenizer.json`.
@@ -35,15 +45,7 @@ fn refused(message: String) -> Error {
 impl JsonTokenizer {
     /// Parses the file and makes sure that it can encode every text.
     pub(super) fn parse(json: &[u8], model: Model, added: &[AddedToken]) -> Result<Self> {
-        let mut tokenizer =
-            Tokenizer::from_bytes(json).map_err(|error| refused(error.to_string()))?;
-        tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|error| refused(error.to_string()))?;
-        let normalizer = serde_json::to_value(tokenizer.get_normalizer());
-        charsmap::check(&normalizer.map_err(|error| refused(error.to_string()))?)
-            .map_err(refused)?;
+        let tokenizer = parts::open(json, model).map_err(refused)?;
         let unk_id = unk_id(&tokenizer, model)?;
         let known = tokenizer.get_added_tokens_decoder();
         for token in added {
@@ -70,8 +72,15 @@ impl JsonTokenizer {
             true => self.tokenizer.encode_char_offsets(text, false),
             false => self.tokenizer.encode_fast(text, false),
         };
-        // What a model can fail with is a token that its vocabulary lacks, and `parse` has looked for that.
-        let encoding = encoding.expect("a tokenizer that was checked encodes every text");
+        // What a model can fail with is a token that its vocabulary lacks, and a pattern that gives up; `parse` has looked
+        // for both. If there is a third, the text is one unknown token, which harms less than a panic.
+        let Ok(encoding) = encoding else {
+            out.ids.push(self.unk_id.unwrap_or_default());
+            if out.with_offsets {
+                out.offsets.push((0, text.len()));
+            }
+            return;
+        };
         out.ids.extend_from_slice(encoding.get_ids());
         if !out.with_offsets {
             return;
@@ -101,8 +110,9 @@ impl JsonTokenizer {
     /// For each token of `text`, whether the one before it is of the same word of the pre-tokenizer.
     pub(super) fn continuations(&self, text: &str) -> Vec<bool> {
         // The fast form has no words.
-        let encoding = self.tokenizer.encode_char_offsets(text, false);
-        let encoding = encoding.expect("a tokenizer that was checked encodes every text");
+        let Ok(encoding) = self.tokenizer.encode_char_offsets(text, false) else {
+            return vec![false]; // as in `tokenize`
+        };
         let words = encoding.get_word_ids();
         let before = std::iter::once(None).chain(words.iter().copied());
         before
@@ -158,9 +168,7 @@ fn unk_id(tokenizer: &Tokenizer, model: Model) -> Result<Option<u32>> {
             let first = tokens.first().map(|token| token.id);
             Ok(first.filter(|_| !unigram.byte_fallback()))
         }
-        _ => Err(refused(format!(
-            "holds another model than the header says, {model:?}"
-        ))),
+        _ => unreachable!("the model was made for this kind"),
     }
 }
 

@@ -11,6 +11,7 @@ mod charsmap;
 mod decode;
 mod json;
 mod normalize;
+mod parts;
 mod rules;
 mod template;
 mod unicode;
@@ -28,6 +29,14 @@ use crate::{Error, Result};
 use json::JsonTokenizer;
 use normalize::Normalizer;
 use rules::Rules;
+
+/// Looks for what the `tokenizers` crate would panic on, or never come to an end with, in a `tokenizer.json` of any kind.
+///
+/// # Errors
+/// [`Error::Model`] that says what must not be given to the crate.
+pub fn check_json(json: &[u8]) -> Result<()> {
+    parts::check(json).map_err(|reason| Error::Model(format!("{TOKENIZER_JSON}: {reason}")))
+}
 
 /// Where a token lies in the caller's text: first byte, and the byte behind its last. Always on character boundaries.
 pub type Offsets = (usize, usize);

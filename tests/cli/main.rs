@@ -2,6 +2,7 @@
 
 mod heads;
 mod hostile;
+mod messages;
 mod shipping;
 mod streams;
 mod support;
