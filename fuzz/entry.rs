@@ -135,7 +135,7 @@ impl Bases {
                     let length = u64::from_le_bytes(model[16..24].try_into().unwrap()) as usize;
                     model[24..24 + length].to_vec()
                 };
-                let mut seeds = vec![joined(&[MODELS.len() as u8], &self.models[0])];
+                let mut seeds = vec![joined(&[255], &self.models[0])];
                 for (which, model) in (0..).zip(&self.models) {
                     seeds.push(joined(&[which], &header(model)));
                 }
@@ -207,12 +207,12 @@ impl Bases {
         }
     }
 
-    /// The first byte says whether the rest is a whole file, or the header of one of the models.
+    /// The first byte says whose header the rest is; if there is no such model, the rest is a whole file.
     fn header(&self, data: &[u8]) {
         let Some((&which, rest)) = data.split_first() else {
             return;
         };
-        let bytes = match self.models.get(usize::from(which) % (MODELS.len() + 1)) {
+        let bytes = match self.models.get(usize::from(which)) {
             None => rest.to_vec(),
             Some(model) => {
                 let length = u64::from_le_bytes(model[16..24].try_into().unwrap()) as usize;

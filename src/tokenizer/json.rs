@@ -36,7 +36,12 @@ pub(super) struct JsonTokenizer {
     unk_id: Option<u32>,
     /// Text of each id; `None` for an id without a token.
     texts: Vec<Option<String>>,
+    /// Whether words are tokenized by themselves; see `parts::words_stand_alone`.
+    words_stand_alone: bool,
 }
+
+/// Bytes of text for a token that is asked for, before the rest of a long text is left alone: few texts need so many.
+const BYTES_A_TOKEN: usize = 64;
 
 fn refused(message: String) -> Error {
     Error::Model(format!("{TOKENIZER_JSON}: {message}"))
@@ -45,7 +50,7 @@ fn refused(message: String) -> Error {
 impl JsonTokenizer {
     /// Parses the file and makes sure that it can encode every text.
     pub(super) fn parse(json: &[u8], model: Model, added: &[AddedToken]) -> Result<Self> {
-        let tokenizer = parts::open(json, model).map_err(refused)?;
+        let (tokenizer, words_stand_alone) = parts::open(json, model).map_err(refused)?;
         let unk_id = unk_id(&tokenizer, model)?;
         let known = tokenizer.get_added_tokens_decoder();
         for token in added {
@@ -62,11 +67,26 @@ impl JsonTokenizer {
             tokenizer,
             unk_id,
             texts,
+            words_stand_alone,
         })
     }
 
-    /// Appends the tokens of `text` to `out`.
-    pub(super) fn tokenize(&self, text: &str, out: &mut Tokens) {
+    /// Appends the tokens of `text` to `out`; of those behind the first `limit` some may be left out.
+    pub(super) fn tokenize(&self, text: &str, limit: usize, out: &mut Tokens) {
+        if self.words_stand_alone
+            && let Some(beginning) = beginning(text, limit.saturating_mul(BYTES_A_TOKEN))
+        {
+            self.tokenize_all(beginning, out);
+            if out.ids.len() >= limit {
+                return;
+            }
+            out.ids.clear();
+            out.offsets.clear();
+        }
+        self.tokenize_all(text, out);
+    }
+
+    fn tokenize_all(&self, text: &str, out: &mut Tokens) {
         // Offsets are asked for in characters, as Python's users see them: only so are they trimmed by whole characters.
         let encoding = match out.with_offsets {
             true => self.tokenizer.encode_char_offsets(text, false),
@@ -137,6 +157,16 @@ impl JsonTokenizer {
     pub(super) fn id_bound(&self) -> usize {
         self.texts.len()
     }
+}
+
+/// The text up to a blank between two ASCII letters or digits, the first one behind `length` bytes.
+fn beginning(text: &str, length: usize) -> Option<&str> {
+    let rest = text.as_bytes().get(length..)?;
+    let is_plain = u8::is_ascii_alphanumeric;
+    let place = rest
+        .windows(3)
+        .position(|bytes| is_plain(&bytes[0]) && bytes[1] == b' ' && is_plain(&bytes[2]))?;
+    text.get(..length + place + 1)
 }
 
 /// The id for what the vocabulary cannot spell. Refuses a model that would fail on some text, or give another result

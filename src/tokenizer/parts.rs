@@ -15,7 +15,7 @@ use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 /// How many times as long as the text the normalizers' own replacements may make it.
 const GROWTH: usize = 64;
 
-/// The file's parts. Its truncation, padding and template are not looked at.
+/// The file's parts. Its truncation and padding are not looked at.
 #[derive(serde::Deserialize)]
 struct File<'a> {
     #[serde(default)]
@@ -24,6 +24,8 @@ struct File<'a> {
     normalizer: Value,
     #[serde(default)]
     pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
     #[serde(default)]
     decoder: Value,
     #[serde(default)]
@@ -52,10 +54,12 @@ pub(super) fn check(json: &[u8]) -> Checked {
     }
 }
 
-/// Makes a tokenizer of byte-pair encoding or Unigram.
-pub(super) fn open(json: &[u8], kind: super::json::Model) -> Checked<Tokenizer> {
+/// Makes a tokenizer of byte-pair encoding or Unigram, and says whether its words stand alone: whether the tokens in front
+/// of a blank between two letters are the same whatever follows.
+pub(super) fn open(json: &[u8], kind: super::json::Model) -> Checked<(Tokenizer, bool)> {
     let file = File::read(json)?;
     file.check()?;
+    let words_stand_alone = is_local(&file.normalizer) && splits_words(&file.pre_tokenizer);
     let model = file.model.get();
     let wrong = |error: serde_json::Error| match self::kind(file.model) {
         Ok(Some(name)) if name != kind.name() => format!(
@@ -88,9 +92,66 @@ pub(super) fn open(json: &[u8], kind: super::json::Model) -> Checked<Tokenizer> 
         file.pre_tokenizer,
         "pre_tokenizer",
     )?);
+    tokenizer.with_post_processor(part::<tokenizers::PostProcessorWrapper>(
+        trimming(file.post_processor)?,
+        "post_processor",
+    )?);
     tokenizer.with_decoder(part::<tokenizers::DecoderWrapper>(file.decoder, "decoder")?);
+    // A token with a blank inside may reach over any place.
+    let whole = file
+        .added_tokens
+        .iter()
+        .all(|token| !token.content.contains(' '));
     tokenizer.add_tokens(file.added_tokens).map_err(text)?;
-    Ok(tokenizer)
+    Ok((tokenizer, words_stand_alone && whole))
+}
+
+/// What of a post-processor trims offsets; the template, which is its other work, is the header's.
+fn trimming(mut part: Value) -> Checked<Value> {
+    match type_of(&part)? {
+        "ByteLevel" | "RobertaProcessing" => Ok(part),
+        "Sequence" => {
+            let kept: Checked<Vec<Value>> = items(&part, "processors")?
+                .iter()
+                .map(|part| trimming(part.clone()))
+                .filter(|part| part.as_ref() != Ok(&Value::Null))
+                .collect();
+            part["processors"] = kept?.into();
+            Ok(part)
+        }
+        "" | "BertProcessing" | "TemplateProcessing" => Ok(Value::Null),
+        name => unknown(name).map_err(|reason| format!("post_processor: {reason}")),
+    }
+}
+
+/// Whether a normalizer changes nothing in front of a blank because of what is behind it.
+fn is_local(part: &Value) -> bool {
+    match part["type"].as_str() {
+        Some("Sequence") => {
+            items(part, "normalizers").is_ok_and(|parts| parts.iter().all(is_local))
+        }
+        // Runs of blanks, or something without any.
+        Some("Replace") => match &part["pattern"] {
+            pattern if pattern["Regex"].is_string() => pattern["Regex"] == " {2,}",
+            pattern => pattern["String"]
+                .as_str()
+                .is_some_and(|text| !text.contains(' ')),
+        },
+        _ => true,
+    }
+}
+
+/// Whether a pre-tokenizer makes a blank between two letters the border of two words.
+fn splits_words(part: &Value) -> bool {
+    match part["type"].as_str() {
+        Some("Sequence") => {
+            items(part, "pretokenizers").is_ok_and(|parts| parts.iter().any(splits_words))
+        }
+        Some("ByteLevel") => part["use_regex"] != false,
+        Some("Metaspace") => part["split"] != false,
+        Some("BertPreTokenizer" | "Whitespace" | "WhitespaceSplit") => true,
+        _ => false,
+    }
 }
 
 impl File<'_> {

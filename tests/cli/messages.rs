@@ -243,7 +243,7 @@ fn records_that_a_task_cannot_take() {
         );
     }
     // Only the first bad records are shown one by one.
-    let input = "{}\n".repeat(100);
+    let input = "{}\n".repeat(1100);
     plain
         .run(
             &["classify", "--input-format", "jsonl", "--on-error", "skip"],
@@ -254,7 +254,7 @@ fn records_that_a_task_cannot_take() {
             &[
                 "<stdin>:1: has no field \"text\"; it has none",
                 "more bad records follow; they are only counted",
-                "100 of 100 records were bad",
+                "1100 of 1100 records were bad",
             ],
         );
 }
