@@ -4,7 +4,7 @@
 //! it change it. Normalizer, pre-tokenizer, added tokens and the trimming of offsets are obeyed as `tokenizers` obeys
 //! them; its truncation and padding are not looked at, and its template is the header's.
 
-use super::{Tokens, charsmap};
+use super::{Tokens, parts};
 use crate::format::header::AddedToken;
 use crate::{Error, Result};
 use tokenizers::{Decoder as _, Model as _, ModelWrapper, Tokenizer};
@@ -19,6 +19,16 @@ pub(super) enum Model {
     Unigram,
 }
 
+impl Model {
+    /// Its name in the file.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Model::Bpe => "BPE",
+            Model::Unigram => "Unigram",
+        }
+    }
+}
+
 /// A parsed `tokenizer.json`.
 #[derive(Debug)]
 pub(super) struct JsonTokenizer {
@@ -26,7 +36,12 @@ pub(super) struct JsonTokenizer {
     unk_id: Option<u32>,
     /// Text of each id; `None` for an id without a token.
     texts: Vec<Option<String>>,
+    /// Whether words are tokenized by themselves; see `parts::words_stand_alone`.
+    words_stand_alone: bool,
 }
+
+/// Bytes of text for a token that is asked for, before the rest of a long text is left alone: few texts need so many.
+const BYTES_A_TOKEN: usize = 64;
 
 fn refused(message: String) -> Error {
     Error::Model(format!("{TOKENIZER_JSON}: {message}"))
@@ -35,15 +50,7 @@ fn refused(message: String) -> Error {
 impl JsonTokenizer {
     /// Parses the file and makes sure that it can encode every text.
     pub(super) fn parse(json: &[u8], model: Model, added: &[AddedToken]) -> Result<Self> {
-        let mut tokenizer =
-            Tokenizer::from_bytes(json).map_err(|error| refused(error.to_string()))?;
-        tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|error| refused(error.to_string()))?;
-        let normalizer = serde_json::to_value(tokenizer.get_normalizer());
-        charsmap::check(&normalizer.map_err(|error| refused(error.to_string()))?)
-            .map_err(refused)?;
+        let (tokenizer, words_stand_alone) = parts::open(json, model).map_err(refused)?;
         let unk_id = unk_id(&tokenizer, model)?;
         let known = tokenizer.get_added_tokens_decoder();
         for token in added {
@@ -60,18 +67,40 @@ impl JsonTokenizer {
             tokenizer,
             unk_id,
             texts,
+            words_stand_alone,
         })
     }
 
-    /// Appends the tokens of `text` to `out`.
-    pub(super) fn tokenize(&self, text: &str, out: &mut Tokens) {
+    /// Appends the tokens of `text` to `out`; of those behind the first `limit` some may be left out.
+    pub(super) fn tokenize(&self, text: &str, limit: usize, out: &mut Tokens) {
+        if self.words_stand_alone
+            && let Some(beginning) = beginning(text, limit.saturating_mul(BYTES_A_TOKEN))
+        {
+            self.tokenize_all(beginning, out);
+            if out.ids.len() >= limit {
+                return;
+            }
+            out.ids.clear();
+            out.offsets.clear();
+        }
+        self.tokenize_all(text, out);
+    }
+
+    fn tokenize_all(&self, text: &str, out: &mut Tokens) {
         // Offsets are asked for in characters, as Python's users see them: only so are they trimmed by whole characters.
         let encoding = match out.with_offsets {
             true => self.tokenizer.encode_char_offsets(text, false),
             false => self.tokenizer.encode_fast(text, false),
         };
-        // What a model can fail with is a token that its vocabulary lacks, and `parse` has looked for that.
-        let encoding = encoding.expect("a tokenizer that was checked encodes every text");
+        // What a model can fail with is a token that its vocabulary lacks, and a pattern that gives up; `parse` has looked
+        // for both. If there is a third, the text is one unknown token, which harms less than a panic.
+        let Ok(encoding) = encoding else {
+            out.ids.push(self.unk_id.unwrap_or_default());
+            if out.with_offsets {
+                out.offsets.push((0, text.len()));
+            }
+            return;
+        };
         out.ids.extend_from_slice(encoding.get_ids());
         if !out.with_offsets {
             return;
@@ -101,8 +130,9 @@ impl JsonTokenizer {
     /// For each token of `text`, whether the one before it is of the same word of the pre-tokenizer.
     pub(super) fn continuations(&self, text: &str) -> Vec<bool> {
         // The fast form has no words.
-        let encoding = self.tokenizer.encode_char_offsets(text, false);
-        let encoding = encoding.expect("a tokenizer that was checked encodes every text");
+        let Ok(encoding) = self.tokenizer.encode_char_offsets(text, false) else {
+            return vec![false]; // as in `tokenize`
+        };
         let words = encoding.get_word_ids();
         let before = std::iter::once(None).chain(words.iter().copied());
         before
@@ -127,6 +157,16 @@ impl JsonTokenizer {
     pub(super) fn id_bound(&self) -> usize {
         self.texts.len()
     }
+}
+
+/// The text up to a blank between two ASCII letters or digits, the first one behind `length` bytes.
+fn beginning(text: &str, length: usize) -> Option<&str> {
+    let rest = text.as_bytes().get(length..)?;
+    let is_plain = u8::is_ascii_alphanumeric;
+    let place = rest
+        .windows(3)
+        .position(|bytes| is_plain(&bytes[0]) && bytes[1] == b' ' && is_plain(&bytes[2]))?;
+    text.get(..length + place + 1)
 }
 
 /// The id for what the vocabulary cannot spell. Refuses a model that would fail on some text, or give another result
@@ -158,9 +198,7 @@ fn unk_id(tokenizer: &Tokenizer, model: Model) -> Result<Option<u32>> {
             let first = tokens.first().map(|token| token.id);
             Ok(first.filter(|_| !unigram.byte_fallback()))
         }
-        _ => Err(refused(format!(
-            "holds another model than the header says, {model:?}"
-        ))),
+        _ => unreachable!("the model was made for this kind"),
     }
 }
 

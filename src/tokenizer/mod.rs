@@ -11,6 +11,7 @@ mod charsmap;
 mod decode;
 mod json;
 mod normalize;
+mod parts;
 mod rules;
 mod template;
 mod unicode;
@@ -28,6 +29,14 @@ use crate::{Error, Result};
 use json::JsonTokenizer;
 use normalize::Normalizer;
 use rules::Rules;
+
+/// Looks for what the `tokenizers` crate would panic on, or never come to an end with, in a `tokenizer.json` of any kind.
+///
+/// # Errors
+/// [`Error::Model`] that says what must not be given to the crate.
+pub fn check_json(json: &[u8]) -> Result<()> {
+    parts::check(json).map_err(|reason| Error::Model(format!("{TOKENIZER_JSON}: {reason}")))
+}
 
 /// Where a token lies in the caller's text: first byte, and the byte behind its last. Always on character boundaries.
 pub type Offsets = (usize, usize);
@@ -168,10 +177,10 @@ impl<'a> BoundTokenizer<'a> {
         self.tokenize_some(text, usize::MAX, out);
     }
 
-    /// Like [`BoundTokenizer::tokenize`], but WordPiece stops after the word that brings the number of tokens to `limit` or
-    /// beyond, so that a text of any length costs no more than what truncation leaves of it; other kinds give at least
-    /// `limit` tokens too, if there are so many, but look at the whole text. A text is cut if it has more tokens than will
-    /// be kept, so ask for at least one more.
+    /// Like [`BoundTokenizer::tokenize`], but stops some time after the word that brings the number of tokens to `limit` or
+    /// beyond, so that a text of any length costs no more than what truncation leaves of it. (Other kinds than WordPiece
+    /// look at the whole text if it has no blanks, or if their words depend on each other.) A text is cut if it has more
+    /// tokens than will be kept, so ask for at least one more.
     ///
     /// `tokenizers` stops in the same way when truncation on the right is on, with the model's maximum length (special
     /// tokens included) as the limit; [`truncate_pair`] of what is there then gives its result.
@@ -183,7 +192,7 @@ impl<'a> BoundTokenizer<'a> {
                 rules.tokenize(vocabulary, text, limit, out);
             }
             (Kind::WordPiece(_), None) => unreachable!("`with` asked for the vocabulary"),
-            (Kind::Json(tokenizer), _) => tokenizer.tokenize(text, out),
+            (Kind::Json(tokenizer), _) => tokenizer.tokenize(text, limit, out),
         }
     }
 

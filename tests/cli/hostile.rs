@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 /// Bytes in front of the JSON header.
 const PREFIX: usize = 24;
 /// Room for what a test adds to the header.
-const ROOM: usize = 4096;
+const ROOM: usize = 1024;
 
 /// A good model whose header was changed afterwards, as the writer never would. The tensors stay where the table says.
 fn with_header(change: impl FnOnce(&mut Value)) -> Vec<u8> {
@@ -29,6 +29,8 @@ fn with_header(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     [&good[..16], &length, &json, &good[start..]].concat()
 }
 
+/// The first byte of an input for `Target::Header` in `fuzz/entry.rs` that says that a whole file follows.
+const WHOLE_FILE: u8 = 255;
 const WORDS: &str = "embeddings.word_embeddings.weight";
 
 /// The header's entry of a tensor.
@@ -72,11 +74,10 @@ fn a_header_can_be_rewritten_by_these_tests() {
     run_in_little_memory(&directory, "verify", &with_header(|_| ())).good();
 }
 
-#[test]
-fn every_rule_of_the_header_has_its_refusal() {
-    let directory = Directory::new();
+/// Bad files, one for each rule: the bytes, the cause and the remedy that the message must name.
+fn bad_files() -> Vec<(Vec<u8>, &'static str, &'static str)> {
     let special = |id: u64, type_id: u64| json!({"special": {"id": id, "type_id": type_id}});
-    let cases: Vec<(Vec<u8>, &str, &str)> = vec![
+    vec![
         (
             Vec::new(),
             "not a .bertlet file: it has only 0 bytes",
@@ -337,11 +338,71 @@ fn every_rule_of_the_header_has_its_refusal() {
         ),
         (
             with_header(|header| header["tokenizer"]["unk_token"] = "[NONE]".into()),
-            "tokenizer: ",
+            "tokenizer: the vocabulary has no token \"[NONE]\"",
             AGAIN,
         ),
-    ];
-    for (bytes, cause, remedy) in cases {
+        (
+            with_header(|header| header["tokenizer"]["max_input_chars_per_word"] = 0.into()),
+            "tokenizer: max_input_chars_per_word is 0",
+            AGAIN,
+        ),
+        (
+            with_header(|header| header["tokenizer"]["added_tokens"][0]["content"] = "".into()),
+            "tokenizer: added token 12 has no text to look for",
+            AGAIN,
+        ),
+        (
+            with_header(|header| {
+                let tokens = header["tokenizer"]["added_tokens"].as_array_mut().unwrap();
+                tokens.push(tokens[0].clone());
+            }),
+            "tokenizer: added tokens 12 and 12 are both looked for as \"[MASK]\"",
+            AGAIN,
+        ),
+        (config("embedding_size", 0), "embedding_size is 0", AGAIN),
+        (
+            config("pad_token_id", 1000),
+            "pad_token_id is Some(1000), expected a row of the word embedding",
+            AGAIN,
+        ),
+        (
+            config("num_hidden_groups", 2),
+            "num_hidden_groups is 2, expected a divisor of num_hidden_layers 1",
+            AGAIN,
+        ),
+        (
+            with_header(|header| {
+                header["head"] = json!({"kind": "masked_language_model", "mask_id": 1000,
+                    "activation": "gelu", "tied": true, "next_sentence": false});
+            }),
+            "head.mask_id is 1000, expected a row of the word embedding",
+            AGAIN,
+        ),
+    ]
+}
+
+/// The bad files for the fuzz target of headers, which takes a byte in front of a whole file.
+#[test]
+fn the_bad_files_are_in_the_corpus() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/found/header");
+    for (number, (bytes, cause, _)) in bad_files().into_iter().enumerate() {
+        let path = format!("{folder}/rule-{number:02}");
+        let bytes = [&[WHOLE_FILE], &bytes[..]].concat();
+        if std::env::var_os("BERTLET_WRITE_CORPUS").is_some() {
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        let found = std::fs::read(&path).unwrap_or_default();
+        assert!(
+            found == bytes,
+            "{path} ({cause}) is another; write it with BERTLET_WRITE_CORPUS=1"
+        );
+    }
+}
+
+#[test]
+fn every_rule_of_the_header_has_its_refusal() {
+    let directory = Directory::new();
+    for (bytes, cause, remedy) in bad_files() {
         let ran = run_in_little_memory(&directory, "info", &bytes);
         let start = "bertlet: bad.bertlet: ";
         assert!(ran.stderr.starts_with(start), "{cause}: {ran:?}");

@@ -3,6 +3,7 @@
 mod bench;
 mod heads;
 mod hostile;
+mod messages;
 mod shipping;
 mod streams;
 mod support;

@@ -88,6 +88,36 @@ fn ids_and_offsets_are_those_of_tokenizers() {
 }
 
 #[test]
+fn the_beginning_of_a_long_text_has_the_tokens_of_the_whole() {
+    for family in ["roberta", "xlm-roberta", "camembert", "albert"] {
+        let found = tokenizer(&read(family)).expect("a good file");
+        let bound = found.with(None);
+        let (mut whole, mut some) = (Tokens::new(), Tokens::new());
+        let mut random = Random(5);
+        let mut cut = 0;
+        for limit in [1, 2, 7, 40] {
+            for _ in 0..40 {
+                let text: String = (0..limit * 4 + 4)
+                    .map(|_| line(&mut random) + [" ", " a b ", "  ", ""][random.below(4)])
+                    .collect();
+                bound.tokenize(&text, &mut whole);
+                bound.tokenize_some(&text, limit, &mut some);
+                let count = whole.ids.len().min(limit);
+                assert!(some.ids.len() >= count, "{family}: {text:?}");
+                assert_eq!(some.ids[..count], whole.ids[..count], "{family}: {text:?}");
+                assert_eq!(
+                    some.offsets[..count],
+                    whole.offsets[..count],
+                    "{family}: {text:?}"
+                );
+                cut += usize::from(some.ids.len() < whole.ids.len());
+            }
+        }
+        assert!(cut > 40, "{family}: only {cut} texts were cut");
+    }
+}
+
+#[test]
 fn tokens_have_their_names() {
     let json = read("roberta");
     let tokenizer_ = tokenizer(&json).expect("a good file");

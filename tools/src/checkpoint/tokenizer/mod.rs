@@ -188,7 +188,9 @@ impl Tokenizer {
 
     /// The same tokenizer in Hugging Face's implementation.
     pub fn reference(&self) -> Result<tokenizers::Tokenizer> {
-        tokenizers::Tokenizer::from_bytes(self.reference.to_string())
+        let json = self.reference.to_string();
+        bertlet::tokenizer::check_json(json.as_bytes())?;
+        tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| anyhow::anyhow!("{error}"))
             .context("Hugging Face's tokenizers cannot load this tokenizer")
     }

@@ -1,0 +1,14 @@
+#![no_main]
+
+#[path = "../entry.rs"]
+mod entry;
+
+use entry::{Bases, Target};
+use std::sync::LazyLock;
+
+static BASES: LazyLock<Bases> = LazyLock::new(Bases::new);
+
+libfuzzer_sys::fuzz_target!(
+    init: BASES.write_seeds(Target::Pieces),
+    |data: &[u8]| BASES.run(Target::Pieces, data)
+);
