@@ -26,7 +26,7 @@ FOLDER = HERE / "family-heads"
 
 # Everything fits into 24 tokens of every tokenizer.
 TEXTS = ["", "The film is good.", "Café, don't stop!", "zebra 我爱北京"]
-PAIRS = [("where is the cat?", "The cat sat."), ("", "one two"), ("the river bank", "")]
+PAIRS = [("where is the cat?", "The cat sat."), ("", "one two"), ("the river bank", "not good")]
 TAGS = ["The cat sat on the mat, not the dog.", "Café déjà! don't stop", "zebra 爱 the river bank", "", "the"]
 QUESTIONS = [["where is the cat?", "The cat sat on the mat."], ["who is good", "Café! the river bank"], ["who?", "zebra 爱 bank"]]
 # {} is the mask, (pad) the padding, which the pipeline leaves out of what it shows.
@@ -100,7 +100,9 @@ class Family:
         seed = self.seed + 50 * [function.__name__ for function in HEADS.values()].index(head) + 100_000 * again
         with torch.no_grad():
             for index, (name, tensor) in enumerate(sorted(parameters.items())):
-                found = encoder.get(name.removeprefix(prefix))
+                # Where the head comes first, the decoder's name hides that of the embeddings, which it is tied to.
+                tied = tensor is model.get_input_embeddings().weight
+                found = encoder.get("embeddings.word_embeddings.weight" if tied else name.removeprefix(prefix))
                 if found is None:
                     found = recipe(name, tensor.shape, seed + index)
                     recipes.append(found)

@@ -76,8 +76,8 @@ fn every_test_in_the_readmes_table_of_heads_is_there() {
         if is_sentence {
             let known = tests
                 .iter()
-                .any(|test| test.starts_with("heads::") && test.ends_with(&format!("::{name}")));
-            assert!(known, "README.md names {name}, which is no test of heads");
+                .any(|test| test.ends_with(&format!("::{name}")));
+            assert!(known, "README.md names {name}, which is no test");
             named += 1;
         }
     }
