@@ -3,7 +3,7 @@
 
     tools/footprint.py start  PROGRAM MODEL          start to end of a process that answers one line, warm and cold
     tools/footprint.py memory PROGRAM MODEL          peak memory of one line, of bulk, of endless lines; limited memory
-    tools/footprint.py stream PROGRAM MODEL LINES    memory each second while LINES lines go through classify and embed
+    tools/footprint.py stream PROGRAM MODEL LINES COMMAND    memory each second while LINES lines go through a command
 
 Nothing but Python's standard library. A MODEL without a classification head is used with `embed` only.
 """
@@ -104,7 +104,7 @@ def memory(program, model):
     rows = [
         ("one line", peak([*embed, TEXT])),
         ("one text of 8 MB", fed(embed, [b"some words " * 720_000])),
-        ("one text of 8 MB, --long window", fed([*embed, "--long", "window"], [b"some words " * 72_000])),
+        ("one text of 0.8 MB, --long window", fed([*embed, "--long", "window"], [b"some words " * 72_000])),
         ("10,000 lines, --threads 1", fed([*embed, "--threads", "1"], bulk)),
         ("10,000 lines, --threads 2", fed([*embed, "--threads", "2"], bulk)),
         ("one line of 100 MB, --on-error record", fed([*embed, "--on-error", "record"], endless)),
@@ -123,52 +123,51 @@ def resident(pid):
         return next((int(line.split()[1]) for line in status if line.startswith("VmRSS")), 0)
 
 
-def stream(program, model, count):
+def stream(program, model, count, command):
     block = [(line + "\n").encode() for line in text_lines(1000)]
-    for command in ("classify", "embed"):
-        arguments = [program, command, "-m", model]
-        if command == "embed":
-            arguments += ["--format", "raw"]
-        child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        taken = [0]
+    arguments = [program, command, "-m", model]
+    if command == "embed":
+        arguments += ["--format", "raw"]
+    child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    taken = [0]
 
-        def feed():
-            data = b"".join(block)
-            for index in range(count // 1000):
-                child.stdin.write(data)
-                taken[0] = (index + 1) * 1000
-            child.stdin.close()
+    def feed():
+        data = b"".join(block)
+        for index in range(count // 1000):
+            child.stdin.write(data)
+            taken[0] = (index + 1) * 1000
+        child.stdin.close()
 
-        answered = [0]
+    answered = [0]
 
-        def read():
-            while piece := child.stdout.read1(1 << 16):
-                answered[0] += piece.count(b"\n") if command == "classify" else len(piece)
+    def read():
+        while piece := child.stdout.read1(1 << 16):
+            answered[0] += piece.count(b"\n") if command == "classify" else len(piece)
 
-        threads = [threading.Thread(target=feed), threading.Thread(target=read)]
-        began = time.monotonic()
-        for thread in threads:
-            thread.start()
-        samples = []
-        while threads[1].is_alive():
-            samples.append((time.monotonic() - began, taken[0], resident(child.pid)))
-            threads[1].join(1)
-        for thread in threads:
-            thread.join()
-        said = child.stderr.read().decode().strip()
-        code = child.wait()
-        samples = [sample for sample in samples if sample[2]]
-        unit = "lines" if command == "classify" else "bytes"
-        print(f"{command}: {count} lines in, {answered[0]} {unit} out, exit code {code} {said}")
-        print(f"{len(samples)} samples, a second apart:\n")
-        print("| seconds | lines read | resident, MB |")
-        print("|---|---|---|")
-        shown = range(1, len(samples), max(1, len(samples) // 10))
-        for index in [*shown, len(samples) - 1]:
-            seconds, lines, kilobytes = samples[index]
-            print(f"| {seconds:.0f} | {lines:,} | {kilobytes * 1024 / 1e6:.1f} |")
-        settled = [sample[2] * 1024 / 1e6 for sample in samples[len(samples) // 10 + 1 :]] or [0]
-        print(f"\nafter the first tenth: {min(settled):.1f} to {max(settled):.1f} MB\n", flush=True)
+    threads = [threading.Thread(target=feed), threading.Thread(target=read)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    samples = []
+    while threads[1].is_alive():
+        samples.append((time.monotonic() - began, taken[0], resident(child.pid)))
+        threads[1].join(1)
+    for thread in threads:
+        thread.join()
+    said = child.stderr.read().decode().strip()
+    code = child.wait()
+    samples = [sample for sample in samples if sample[2]]
+    unit = "lines" if command == "classify" else "bytes"
+    print(f"{command}: {count} lines in, {answered[0]} {unit} out, exit code {code} {said}")
+    print(f"{len(samples)} samples, a second apart:\n")
+    print("| seconds | lines read | resident, MB |")
+    print("|---|---|---|")
+    shown = range(1, len(samples), max(1, len(samples) // 10))
+    for index in [*shown, len(samples) - 1]:
+        seconds, lines, kilobytes = samples[index]
+        print(f"| {seconds:.0f} | {lines:,} | {kilobytes * 1024 / 1e6:.1f} |")
+    settled = [sample[2] * 1024 / 1e6 for sample in samples[len(samples) // 10 + 1 :]] or [0]
+    print(f"\nafter the first tenth: {min(settled):.1f} to {max(settled):.1f} MB\n", flush=True)
 
 
 if __name__ == "__main__":
@@ -177,7 +176,7 @@ if __name__ == "__main__":
             start(program, model)
         case ["memory", program, model]:
             memory(program, model)
-        case ["stream", program, model, lines]:
-            stream(program, model, int(lines))
+        case ["stream", program, model, lines, "classify" | "embed" as command]:
+            stream(program, model, int(lines), command)
         case _:
             sys.exit(__doc__)

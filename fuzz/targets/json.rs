@@ -8,7 +8,4 @@ use std::sync::LazyLock;
 
 static BASES: LazyLock<Bases> = LazyLock::new(Bases::new);
 
-libfuzzer_sys::fuzz_target!(
-    init: BASES.write_seeds(Target::Json),
-    |data: &[u8]| BASES.run(Target::Json, data)
-);
+libfuzzer_sys::fuzz_target!(|data: &[u8]| BASES.run(Target::Json, data));

@@ -8,7 +8,4 @@ use std::sync::LazyLock;
 
 static BASES: LazyLock<Bases> = LazyLock::new(Bases::new);
 
-libfuzzer_sys::fuzz_target!(
-    init: BASES.write_seeds(Target::Tokenizer),
-    |data: &[u8]| BASES.run(Target::Tokenizer, data)
-);
+libfuzzer_sys::fuzz_target!(|data: &[u8]| BASES.run(Target::Tokenizer, data));

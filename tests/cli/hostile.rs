@@ -30,7 +30,7 @@ fn with_header(change: impl FnOnce(&mut Value)) -> Vec<u8> {
 }
 
 /// The first byte of an input for `Target::Header` in `fuzz/entry.rs` that says that a whole file follows.
-const WHOLE_FILE: u8 = 255;
+const WHOLE_FILE: u8 = 254;
 const WORDS: &str = "embeddings.word_embeddings.weight";
 
 /// The header's entry of a tensor.

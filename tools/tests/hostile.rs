@@ -8,14 +8,13 @@ use entry::{Bases, Target};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-const TARGETS: [(Target, &str, usize); 7] = [
+const TARGETS: [(Target, &str, usize); 6] = [
     (Target::Header, "header", 3000),
     (Target::Model, "model", 1500),
     (Target::Tokenizer, "tokenizer", 3000),
     (Target::Safetensors, "safetensors", 300),
     (Target::Pickle, "pickle", 300),
     (Target::Json, "json", 600),
-    (Target::Pieces, "pieces", 1000),
 ];
 
 /// Repeatable numbers.
@@ -93,6 +92,20 @@ fn nothing_that_is_read_makes_a_panic() {
                 "{target:?} on {:?}",
                 input.escape_ascii().to_string()
             );
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes files: what fuzz/run begins with"]
+fn write_seeds() {
+    let folder = std::env::var_os("BERTLET_FUZZ_SEEDS").expect("BERTLET_FUZZ_SEEDS names a folder");
+    let bases = Bases::new();
+    for (target, name, _) in TARGETS {
+        let folder = Path::new(&folder).join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (index, seed) in bases.seeds(target).into_iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{index}")), seed).unwrap();
         }
     }
 }
