@@ -17,6 +17,7 @@ fn tagger() -> Directory {
 fn filler() -> Directory {
     with(HeadConfig::MaskedLanguageModel {
         mask_id: MASK,
+        pad_id: None,
         activation: Activation::Gelu,
         tied: true,
         next_sentence: false,
