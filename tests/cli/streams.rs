@@ -160,8 +160,14 @@ fn messages_carry_no_commands_for_the_terminal() {
 fn signals_end_a_run_between_two_records() {
     let directory = Directory::new();
     for (name, expected) in [("-INT", 130), ("-TERM", 143)] {
-        let mut child = directory
-            .command(&["embed"])
+        // Work in the background of a shell is started with SIGINT ignored, these tests too perhaps.
+        let mut child = Command::new("env")
+            .args([
+                "--default-signal=INT,TERM",
+                env!("CARGO_BIN_EXE_bertlet"),
+                "embed",
+            ])
+            .env("BERTLET_MODEL", directory.path("model.bertlet"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
