@@ -42,6 +42,9 @@ impl Weight for f16 {
     }
 }
 
+/// Rows whose sums are computed at a time, so that one addition need not wait for the one before.
+const ROWS: usize = 8;
+
 /// out[n] = Σ weight[n, k]·x[k] by fma over sixteen strided partial sums and the fixed tree.
 #[inline(always)]
 pub(crate) fn matrix_vector<L: Lanes, W: Weight>(
@@ -50,19 +53,49 @@ pub(crate) fn matrix_vector<L: Lanes, W: Weight>(
     x: &[f32],
     out: &mut [f32],
 ) {
+    let k = x.len();
+    if k == 0 {
+        return out.fill(0.0);
+    }
+    let (blocks, rest) = out.as_chunks_mut::<ROWS>();
+    let (weight, weight_rest) = weight.split_at(blocks.len() * ROWS * k);
+    for (weight, out) in weight.chunks_exact(ROWS * k).zip(blocks) {
+        rows(lanes, weight, x, out);
+    }
+    for (weight, out) in weight_rest.chunks_exact(k).zip(rest.as_chunks_mut::<1>().0) {
+        rows(lanes, weight, x, out);
+    }
+}
+
+/// `N` rows of the product.
+#[inline(always)]
+fn rows<L: Lanes, W: Weight, const N: usize>(
+    lanes: L,
+    weight: &[W],
+    x: &[f32],
+    out: &mut [f32; N],
+) {
+    let k = x.len();
+    let mut sums = [lanes.zero(); N];
     let (chunks, rest) = x.as_chunks::<LANES>();
-    for (row, out) in weight.chunks_exact(x.len().max(1)).zip(out) {
-        let (row_chunks, row_rest) = row.as_chunks::<LANES>();
-        let mut sum = lanes.zero();
-        for (weight, x) in row_chunks.iter().zip(chunks) {
-            sum = lanes.fma(W::load(lanes, weight), lanes.load(x), sum);
+    for (chunk, x) in chunks.iter().enumerate() {
+        let x = lanes.load(x);
+        for (row, sum) in sums.iter_mut().enumerate() {
+            let from = &weight[row * k + chunk * LANES..];
+            let from = from.first_chunk().expect("a whole vector");
+            *sum = lanes.fma(W::load(lanes, from), x, *sum);
         }
-        if !rest.is_empty() {
-            let mut weight = [W::zero(); LANES];
-            weight[..row_rest.len()].copy_from_slice(row_rest);
-            let x = lanes.load_partial(rest, 0.0);
-            sum = lanes.fma(W::load(lanes, &weight), x, sum);
+    }
+    if !rest.is_empty() {
+        let x = lanes.load_partial(rest, 0.0);
+        for (row, sum) in sums.iter_mut().enumerate() {
+            let from = &weight[row * k..][..k][chunks.len() * LANES..];
+            let mut padded = [W::zero(); LANES];
+            padded[..from.len()].copy_from_slice(from);
+            *sum = lanes.fma(W::load(lanes, &padded), x, *sum);
         }
+    }
+    for (out, sum) in out.iter_mut().zip(sums) {
         *out = lanes.sum(sum);
     }
 }

@@ -359,9 +359,11 @@ fn check_merges(model: &str) -> Checked {
     for merge in &shape.merges {
         let (first, second) = match merge {
             Merge::Pair(first, second) => (&**first, &**second),
+            // The crate passes over this comment, with which files of merges begin.
+            Merge::Line(line) if line.starts_with("#version") => continue,
             Merge::Line(line) => match line.split_once(' ') {
                 Some(pair) => pair,
-                None => continue, // an error of the crate's, or a comment
+                None => continue, // an error of the crate's
             },
         };
         let Some(second) = second.get(prefix..) else {
