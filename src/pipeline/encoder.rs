@@ -52,7 +52,7 @@ impl EmbeddingOptions {
     }
 }
 
-/// The states that [`Encoder::visit`] shows.
+/// The states that a [`Task`](crate::Task) reads.
 #[derive(Debug, Clone, Copy)]
 pub enum States<'a> {
     /// Those behind the last layer, `[tokens, hidden_size]`.
