@@ -62,15 +62,7 @@ impl Forward<'_> {
         scratch: &mut Scratch,
     ) {
         let width = self.file.header().config.hidden_size;
-        let x = Input {
-            rows: Matrix::new(
-                &scratch.hidden[rows.start * width..],
-                rows.len(),
-                width,
-                width,
-            ),
-            quantized: scratch.input.view().row_range(rows.clone()),
-        };
+        let x = Input::of(&scratch.hidden, &scratch.input, rows.clone(), width);
         let context = &mut scratch.context[..rows.len() * width];
         let on = (&mut scratch.team, &mut scratch.members[..]);
         self.attend(layer, sequences, Queries::All, x, on, context);
@@ -104,15 +96,7 @@ impl Forward<'_> {
             rows: gathered,
             quantized: scratch.first_input.view(),
         });
-        let x = Input {
-            rows: Matrix::new(
-                &scratch.hidden[rows.start * width..],
-                rows.len(),
-                width,
-                width,
-            ),
-            quantized: scratch.input.view().row_range(rows),
-        };
+        let x = Input::of(&scratch.hidden, &scratch.input, rows, width);
         let context = &mut scratch.context[..count * width];
         let on = (&mut scratch.team, &mut scratch.members[..]);
         self.attend(layer, sequences, queries, x, on, context);
@@ -135,14 +119,7 @@ impl Forward<'_> {
         let hidden = &mut hidden[rows.start * width..rows.end * width];
         let output = layer.attention_output.resolve(self.file);
         let context = Matrix::new(context, rows.len(), width, width);
-        let count = share::parts(team, rows.len() * width, share::LEAST_VALUES);
-        let heights = ranges(rows.len(), 1, count);
-        let parts = heights
-            .clone()
-            .zip(rows_of(input.rows_mut(rows.clone()), heights));
-        team.share(parts, |(rows, out)| {
-            output.quantize(self.kernel, context.row_range(rows), 0..width, out);
-        });
+        self.quantize(&output, context, team, input.rows_mut(rows.clone()));
         members[0].clock.lap(Stage::Quantization);
         let x = Input {
             rows: context,
@@ -355,20 +332,18 @@ impl Forward<'_> {
         });
     }
 
-    /// Quantizes all hidden states for the first layer.
-    pub(super) fn quantize(&self, next: &LinearTensors, scratch: &mut Scratch, tokens: usize) {
-        let next = next.resolve(self.file);
-        let Scratch {
-            hidden,
-            input,
-            team,
-            ..
-        } = scratch;
-        let width = next.k();
-        let rows = Matrix::new(hidden, tokens, width, width);
+    /// Quantizes rows for the layer that reads them next.
+    pub(super) fn quantize(
+        &self,
+        next: &LinearWeights<'_>,
+        rows: Matrix<'_>,
+        team: &mut Team,
+        out: QuantizedViewMut<'_>,
+    ) {
+        let (tokens, width) = (rows.rows(), rows.columns());
         let count = share::parts(team, tokens * width, share::LEAST_VALUES);
         let heights = ranges(tokens, 1, count);
-        let parts = heights.clone().zip(rows_of(input.view_mut(), heights));
+        let parts = heights.clone().zip(rows_of(out, heights));
         team.share(parts, |(range, out)| {
             next.quantize(self.kernel, rows.row_range(range), 0..width, out);
         });

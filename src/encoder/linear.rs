@@ -18,6 +18,22 @@ pub(super) struct Input<'a> {
     pub(super) quantized: QuantizedView<'a>,
 }
 
+impl<'a> Input<'a> {
+    /// Some rows of the hidden states, `[tokens, width]`, and of what they were quantized to.
+    pub(super) fn of(
+        hidden: &'a [f32],
+        quantized: &'a QuantizedRows,
+        rows: Range<usize>,
+        width: usize,
+    ) -> Self {
+        let hidden = &hidden[rows.start * width..rows.end * width];
+        Input {
+            rows: Matrix::new(hidden, rows.len(), width, width),
+            quantized: quantized.view().row_range(rows),
+        }
+    }
+}
+
 impl LinearWeights<'_> {
     /// Number of inputs.
     pub(super) fn k(&self) -> usize {

@@ -22,7 +22,7 @@ pub(crate) use sequences::SequencesView;
 pub(crate) use tensors::EncoderTensors;
 
 use crate::format::{self, ModelFile};
-use crate::kernels::{Activation, Kernel, QuantizedRows, Team};
+use crate::kernels::{Activation, Kernel, Matrix, QuantizedRows, Team};
 use layer::{FEED_FORWARD_ROWS, MemberScratch};
 use std::ops::Range;
 
@@ -99,7 +99,7 @@ impl Forward<'_> {
     /// Runs the encoder and returns the last hidden states that are wanted, `[tokens or sequences, hidden_size]`.
     ///
     /// `observe` sees the hidden states behind the embeddings (index 0) and behind each layer (from 1), where all are wanted.
-    /// Ids and positions must be in the model's range; see [`Forward::check`].
+    /// Ids and positions must be in the model's range.
     pub(crate) fn run<'s>(
         &self,
         sequences: SequencesView<'_>,
@@ -139,9 +139,10 @@ impl Forward<'_> {
         for index in 0..config.num_hidden_layers {
             let layer = self.tensors.layer(index, config);
             if index == 0 {
-                let first = &layer.query_key_value;
-                first.resolve(self.file).reserve(&mut scratch.input, tokens);
-                self.quantize(first, scratch, tokens);
+                let first = layer.query_key_value.resolve(self.file);
+                first.reserve(&mut scratch.input, tokens);
+                let rows = Matrix::new(&scratch.hidden, tokens, width, width);
+                self.quantize(&first, rows, &mut scratch.team, scratch.input.view_mut());
                 scratch.clock().lap(Stage::Quantization);
             }
             let next = (index + 1 < config.num_hidden_layers)

@@ -59,12 +59,7 @@ pub(super) fn rows_of<T: Cut>(
     view: T,
     ranges: impl Iterator<Item = Range<usize>>,
 ) -> impl Iterator<Item = T> {
-    let mut rest = Some(view);
-    ranges.map_while(move |range| {
-        let (now, later) = rest.take()?.cut_rows(range.len());
-        rest = Some(later);
-        Some(now)
-    })
+    pieces(view, ranges, T::cut_rows)
 }
 
 /// The columns of successive ranges from 0 on.
@@ -72,9 +67,17 @@ pub(super) fn columns_of<T: Cut>(
     view: T,
     ranges: impl Iterator<Item = Range<usize>>,
 ) -> impl Iterator<Item = T> {
+    pieces(view, ranges, T::cut_columns)
+}
+
+fn pieces<T>(
+    view: T,
+    ranges: impl Iterator<Item = Range<usize>>,
+    cut: fn(T, usize) -> (T, T),
+) -> impl Iterator<Item = T> {
     let mut rest = Some(view);
     ranges.map_while(move |range| {
-        let (now, later) = rest.take()?.cut_columns(range.len());
+        let (now, later) = cut(rest.take()?, range.len());
         rest = Some(later);
         Some(now)
     })

@@ -100,11 +100,7 @@ fn score<P: Product>(
         let tile = Tile {
             rows_of_blocks: &scratch.keys[first * shape.depth..],
             weights: queries,
-            rows: if P::TILES {
-                rows.next_multiple_of(P::MR)
-            } else {
-                rows
-            },
+            rows: tile_rows::<P>(rows),
             panels: 1,
             depth: shape.depth,
             row_stride: shape.depth,
@@ -179,11 +175,7 @@ fn average<P: Product>(
         let tile = Tile {
             rows_of_blocks: &scratch.values[first * shape.key_depth..],
             weights: signed(&scratch.weights[..2 * shape.key_depth * LANES]),
-            rows: if P::TILES {
-                rows.next_multiple_of(P::MR)
-            } else {
-                rows
-            },
+            rows: tile_rows::<P>(rows),
             panels: 2,
             depth: shape.key_depth,
             row_stride: shape.key_depth,
@@ -243,6 +235,16 @@ fn write<L: Lanes>(
                 None => lanes.store_partial(lanes.load(y), to),
             }
         }
+    }
+}
+
+/// Rows that a kernel with tiles multiplies for so many: whole tiles.
+#[inline(always)]
+fn tile_rows<P: Product>(rows: usize) -> usize {
+    if P::TILES {
+        rows.next_multiple_of(P::MR)
+    } else {
+        rows
     }
 }
 

@@ -5,6 +5,7 @@ use super::avx512::Avx512;
 use super::avx512_vnni;
 use crate::kernels::lanes::LANES;
 use crate::kernels::product::{Product, Tile};
+use crate::kernels::quantized::Block;
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::ops::Range;
@@ -222,16 +223,20 @@ unsafe fn store(accumulators: &mut [i32]) {
     }
 }
 
+/// Where tile `index` of a multiple of sixteen rows begins; the last one stands for those behind it.
+#[inline(always)]
+fn sixteen_rows(tile: Tile<'_>, index: usize) -> *const Block {
+    let first = (index * MR).min(tile.rows - MR);
+    tile.rows_of_blocks[first * tile.row_stride..].as_ptr()
+}
+
 /// Products of up to four tiles of rows with one panel. Rows that the tile lacks repeat its last ones.
 ///
 /// # Safety
 /// The tile registers are shaped for sixteen rows, and the tile passed its check with a multiple of them.
 #[inline(always)]
 unsafe fn tall_products(tile: Tile<'_>) {
-    let rows = |index: usize| {
-        let first = (index * MR).min(tile.rows - MR);
-        tile.rows_of_blocks[first * tile.row_stride..].as_ptr()
-    };
+    let rows = |index: usize| sixteen_rows(tile, index);
     // SAFETY: loads stay in the tile's rows and its panel, `depth` blocks each.
     unsafe {
         asm!(
@@ -275,10 +280,7 @@ unsafe fn tall_products(tile: Tile<'_>) {
 /// As [`tall_products`].
 #[inline(always)]
 unsafe fn square_products(tile: Tile<'_>) {
-    let rows = |index: usize| {
-        let first = (index * MR).min(tile.rows - MR);
-        tile.rows_of_blocks[first * tile.row_stride..].as_ptr()
-    };
+    let rows = |index: usize| sixteen_rows(tile, index);
     let panel = |index: usize| tile.panel(index.min(tile.panels - 1)).as_ptr();
     // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
     unsafe {
