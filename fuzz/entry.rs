@@ -3,11 +3,16 @@
 //! No input may make them panic, hang, allocate without bound, or touch memory that is not theirs. What they return is
 //! right or an error; a little of it is looked at.
 
+#[path = "../tools/tests/golden/make.rs"]
+mod make;
+#[path = "tasks.rs"]
+mod tasks;
+
+use bertlet::Model;
 use bertlet::format::ModelFile;
-use bertlet::tokenizer::Tokens;
-use bertlet::{Classifier, Embedder, Model};
-use bertlet_tools::{checkpoint, command};
-use clap::Parser;
+use bertlet::kernels::Kernel;
+use bertlet::tokenizer::{TOKENIZER_JSON, Tokenizer, Tokens, Vocabulary};
+use bertlet_tools::checkpoint;
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +20,6 @@ use zip::write::SimpleFileOptions;
 
 /// What is fuzzed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // each fuzz target names one of them
 pub enum Target {
     /// A model file's prefix, header and tensor table.
     Header,
@@ -29,7 +33,55 @@ pub enum Target {
     Pickle,
     /// The JSON files of a checkpoint.
     Json,
+    /// The `tokenizer.json` inside a model file of the BPE or Unigram kind, and a text through it.
+    Pieces,
 }
+
+/// All of them.
+pub const TARGETS: [Target; 7] = [
+    Target::Header,
+    Target::Model,
+    Target::Tokenizer,
+    Target::Safetensors,
+    Target::Pickle,
+    Target::Json,
+    Target::Pieces,
+];
+
+impl Target {
+    /// The name of the program and of its folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Header => "header",
+            Target::Model => "model",
+            Target::Tokenizer => "tokenizer",
+            Target::Safetensors => "safetensors",
+            Target::Pickle => "pickle",
+            Target::Json => "json",
+            Target::Pieces => "pieces",
+        }
+    }
+}
+
+/// Golden checkpoints and precisions of the models: every kind of tokenizer, of encoder and of head.
+const MODELS: [(&str, &str); 16] = [
+    ("classifier", "int8"),
+    ("classifier", "f16"),
+    ("sentence", "int8"),
+    ("families/roberta", "int8"),
+    ("families/xlm-roberta", "f16"),
+    ("families/albert", "int8"),
+    ("families/mpnet", "int8"),
+    ("families/camembert", "f16"),
+    ("families/distilbert", "f16"),
+    ("families/electra", "f16"),
+    ("head-tag", "f16"),
+    ("head-answer", "f16"),
+    ("head-fill", "f16"),
+    ("head-next", "f16"),
+    ("head-choice", "f16"),
+    ("head-nli", "f16"),
+];
 
 /// JSON files that the converter reads; an input's first byte chooses one.
 const JSON_FILES: [&str; 8] = [
@@ -46,53 +98,41 @@ const JSON_FILES: [&str; 8] = [
 /// Good files, which the inputs are changes of.
 pub struct Bases {
     folder: PathBuf,
-    /// A small model as int8 and as f16.
-    models: [Vec<u8>; 2],
-    open: [Model; 2],
+    /// A small model for each of [`MODELS`].
+    models: Vec<Vec<u8>>,
+    open: Vec<Model>,
     /// `model.safetensors` behind its header.
     weights: Vec<u8>,
 }
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
-}
-
 impl Bases {
-    /// Makes them of the golden checkpoint, in a temporary folder.
+    /// Makes them of golden checkpoints, in a temporary folder. Models are taken from the folder that
+    /// `BERTLET_FUZZ_MODELS` names, as far as they are there: a converter with a sanitizer takes minutes.
     pub fn new() -> Bases {
         let folder = std::env::temp_dir().join(format!("bertlet-fuzz-{}", std::process::id()));
-        let made = |precision: &str| {
-            let path = folder.join(format!("{precision}.bertlet"));
-            let source = golden().join("classifier");
-            let arguments = [
-                "bertlet-convert".as_ref(),
-                source.as_os_str(),
-                "-o".as_ref(),
-                path.as_os_str(),
-                "--precision".as_ref(),
-                precision.as_ref(),
-            ];
-            command::run(command::Arguments::parse_from(arguments)).unwrap();
+        let kept = std::env::var_os("BERTLET_FUZZ_MODELS").map(PathBuf::from);
+        let made = |(name, precision): (&str, &str)| {
+            let kept = kept.as_ref();
+            let kept = kept.map(|kept| kept.join(make::file_name(name, precision)));
+            let path = kept.filter(|path| path.exists());
+            let path = path.unwrap_or_else(|| make::model(name, precision, &folder));
             (fs::read(&path).unwrap(), Model::open(&path).unwrap())
         };
+        let (models, open) = MODELS.into_iter().map(made).unzip();
         for name in ["json", "safetensors", "pickle"] {
             let directory = folder.join(name);
+            make::checkpoint("classifier", &directory);
             fs::create_dir_all(directory.join("1_Pooling")).unwrap();
-            for file in fs::read_dir(golden().join("classifier")).unwrap() {
-                let file = file.unwrap();
-                let wanted = !file.file_name().to_string_lossy().starts_with("golden");
-                if wanted && (name != "pickle" || file.file_name() != "model.safetensors") {
-                    fs::copy(file.path(), directory.join(file.file_name())).unwrap();
-                }
+            if name == "pickle" {
+                fs::remove_file(directory.join("model.safetensors")).unwrap();
             }
         }
-        let (int8, f16) = (made("int8"), made("f16"));
-        let file = fs::read(golden().join("classifier/model.safetensors")).unwrap();
+        let file = fs::read(make::golden().join("classifier/model.safetensors")).unwrap();
         let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
         Bases {
             folder,
-            models: [int8.0, f16.0],
-            open: [int8.1, f16.1],
+            models,
+            open,
             weights: file[8 + length..].to_vec(),
         }
     }
@@ -106,11 +146,28 @@ impl Bases {
             Target::Safetensors => self.safetensors(data),
             Target::Pickle => self.pickle(data),
             Target::Json => self.json(data),
+            Target::Pieces => self.pieces(data),
+        }
+    }
+
+    /// Writes what fuzzing begins with: the models into `folder/models`, good inputs into `folder/TARGET`.
+    #[allow(dead_code)] // the example fuzz_seeds does
+    pub fn write_seeds(&self, folder: &Path) {
+        let models = folder.join("models");
+        fs::create_dir_all(&models).unwrap();
+        for ((name, precision), bytes) in MODELS.into_iter().zip(&self.models) {
+            fs::write(models.join(make::file_name(name, precision)), bytes).unwrap();
+        }
+        for target in TARGETS {
+            let folder = folder.join(target.name());
+            fs::create_dir_all(&folder).unwrap();
+            for (index, seed) in self.seeds(target).into_iter().enumerate() {
+                fs::write(folder.join(format!("seed-{index}")), seed).unwrap();
+            }
         }
     }
 
     /// Good inputs of a target to begin with.
-    #[allow(dead_code)] // only the ordinary test asks for them
     pub fn seeds(&self, target: Target) -> Vec<Vec<u8>> {
         let joined = |first: &[u8], rest: &[u8]| [first, rest].concat();
         match target {
@@ -119,16 +176,20 @@ impl Bases {
                     let length = u64::from_le_bytes(model[16..24].try_into().unwrap()) as usize;
                     model[24..24 + length].to_vec()
                 };
-                let mut seeds = vec![joined(&[2], &self.models[0])];
+                let mut seeds = vec![joined(&[255], &self.models[0])];
                 for (which, model) in (0..).zip(&self.models) {
                     seeds.push(joined(&[which], &header(model)));
                 }
                 seeds
             }
-            Target::Model => vec![
-                joined(&[0, 1, 200, 0, 0, 1], b"a good film"),
-                joined(&[1, 2, 0, 40, 0, 255, 7, 50, 0, 127], b"bad"),
-            ],
+            Target::Model => (0..MODELS.len() as u8)
+                .flat_map(|which| {
+                    [
+                        joined(&[which, 1, 200, 0, 0, 1], b"a good film"),
+                        joined(&[which, 2, 0, 40, 0, 255, 7, 50, 0, 127], b"bad [MASK]"),
+                    ]
+                })
+                .collect(),
             Target::Tokenizer => [
                 "A good film!",
                 "ΑΣ ﬁ Å 中文 e\u{301}\u{301}",
@@ -137,11 +198,12 @@ impl Bases {
             .map(|text| text.as_bytes().to_vec())
             .to_vec(),
             Target::Safetensors => {
-                let file = fs::read(golden().join("classifier/model.safetensors")).unwrap();
+                let file = fs::read(make::golden().join("classifier/model.safetensors")).unwrap();
                 vec![file[8..file.len() - self.weights.len()].to_vec()]
             }
             Target::Pickle => {
-                let file = fs::read(golden().join("classifier-pickle/pytorch_model.bin")).unwrap();
+                let file =
+                    fs::read(make::golden().join("classifier-pickle/pytorch_model.bin")).unwrap();
                 let mut archive = zip::ZipArchive::new(Cursor::new(file)).unwrap();
                 let is_pickle = |name: &[u8]| name.ends_with(b"data.pkl");
                 let index = archive.file_names_raw().position(is_pickle).unwrap();
@@ -151,12 +213,17 @@ impl Bases {
             }
             Target::Json => {
                 let file = |index: u8, name: &str| {
-                    let bytes = fs::read(golden().join(name)).unwrap();
+                    let bytes = fs::read(make::golden().join(name)).unwrap();
                     joined(&[index], &bytes)
                 };
                 vec![
                     file(0, "classifier/config.json"),
+                    file(0, "families/roberta/config.json"),
+                    file(0, "families/mpnet/config.json"),
+                    file(0, "families/albert/config.json"),
                     file(1, "classifier/tokenizer.json"),
+                    file(1, "families/roberta/tokenizer.json"),
+                    file(1, "families/xlm-roberta/tokenizer.json"),
                     file(2, "classifier/tokenizer_config.json"),
                     file(3, "sentence/modules.json"),
                     file(4, "sentence/1_Pooling/config.json"),
@@ -168,15 +235,25 @@ impl Bases {
                     joined(&[7], br#"{"weight_map": {"a": "model.safetensors"}}"#),
                 ]
             }
+            Target::Pieces => (0..)
+                .zip(&self.open)
+                .filter_map(|(which, model)| {
+                    let json = tokenizer_json(model)?;
+                    Some(joined(
+                        &[which, 11],
+                        &joined("Naïve films!".as_bytes(), &json),
+                    ))
+                })
+                .collect(),
         }
     }
 
-    /// The first byte says whether the rest is a whole file, or the header of one of the models.
+    /// The first byte says whose header the rest is; if there is no such model, the rest is a whole file.
     fn header(&self, data: &[u8]) {
         let Some((&which, rest)) = data.split_first() else {
             return;
         };
-        let bytes = match self.models.get(usize::from(which) % 3) {
+        let bytes = match self.models.get(usize::from(which)) {
             None => rest.to_vec(),
             Some(model) => {
                 let length = u64::from_le_bytes(model[16..24].try_into().unwrap()) as usize;
@@ -201,12 +278,12 @@ impl Bases {
         let _ = Model::open(&path);
     }
 
-    /// Which model, how many patches, the patches (position in 24 bits, value), and a text.
+    /// Which model; how many patches (5 bits) and which kernel (3 bits); the patches (position in 24 bits, value); a text.
     fn model(&self, data: &[u8]) {
         let [which, count, rest @ ..] = data else {
             return;
         };
-        let mut bytes = self.models[usize::from(*which) % 2].clone();
+        let mut bytes = self.models[usize::from(*which) % MODELS.len()].clone();
         let (patches, text) = rest.split_at(rest.len().min(4 * usize::from(count % 32)));
         for patch in patches.chunks_exact(4) {
             let place = u32::from_le_bytes([patch[0], patch[1], patch[2], 0]) as usize;
@@ -218,17 +295,38 @@ impl Bases {
         let Ok(model) = Model::open(&path) else {
             return;
         };
-        let text = String::from_utf8_lossy(text);
-        let texts = [&*text, "", "a good film"];
-        if let Ok(classifier) = Classifier::new(&model) {
-            let answers = classifier.classify(&texts).map(|answers| answers.len());
-            assert!(answers.is_err() || answers.is_ok_and(|count| count == 3));
-        }
-        if let Ok(embedder) = Embedder::new(&model) {
-            let vectors = embedder.embed(&texts).map(|vectors| vectors.len());
-            assert!(vectors.is_err() || vectors.is_ok_and(|count| count == 3));
-        }
         let _ = model.verify();
+        let kernels: Vec<Kernel> = Kernel::available().collect();
+        let kernel = kernels[usize::from(count / 32) % kernels.len()];
+        tasks::run(&model.with_kernel(kernel), &String::from_utf8_lossy(text));
+    }
+
+    /// Which model's header, the length of a text, the text, and a tokenizer.json.
+    fn pieces(&self, data: &[u8]) {
+        let [which, length, rest @ ..] = data else {
+            return;
+        };
+        let model = &self.open[usize::from(*which) % MODELS.len()];
+        if tokenizer_json(model).is_none() {
+            return;
+        }
+        let (text, json) = rest.split_at(rest.len().min(usize::from(*length)));
+        let Ok(tokenizer) = Tokenizer::from_json(&model.header().tokenizer, json) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(text);
+        for text in [
+            &*text,
+            "",
+            "Naïve films, e\u{301} 中文\0 \u{feff}\u{1f600}!",
+        ] {
+            let mut tokens = Tokens::new();
+            tokenizer
+                .with(None::<Vocabulary<'_>>)
+                .tokenize(text, &mut tokens);
+            let bound = tokenizer.id_bound();
+            assert!(tokens.ids.iter().all(|id| (*id as usize) < bound));
+        }
     }
 
     fn tokenizer(&self, text: &str) {
@@ -293,6 +391,13 @@ impl Bases {
             let _ = checkpoint.weights();
         }
     }
+}
+
+/// The tensor of that name, where the model has one.
+fn tokenizer_json(model: &Model) -> Option<Vec<u8>> {
+    let locator = model.file().locator();
+    let tensor = locator.vector::<u8>(TOKENIZER_JSON).ok()?;
+    Some(model.file().get(tensor).to_vec())
 }
 
 impl Drop for Bases {

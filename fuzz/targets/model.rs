@@ -1,9 +1,6 @@
 #![no_main]
 
-#[path = "../entry.rs"]
-mod entry;
-
-use entry::{Bases, Target};
+use bertlet_fuzz::{Bases, Target};
 use std::sync::LazyLock;
 
 static BASES: LazyLock<Bases> = LazyLock::new(Bases::new);
