@@ -3,11 +3,13 @@
 
     tools/footprint.py start  PROGRAM MODEL          start to end of a process that answers one line, warm and cold
     tools/footprint.py memory PROGRAM MODEL          peak memory of one line, of bulk, of endless lines; limited memory
-    tools/footprint.py stream PROGRAM MODEL LINES COMMAND    memory each second while LINES lines go through a command
+    tools/footprint.py stream PROGRAM MODEL LINES COMMAND [FILE]    memory each second while LINES lines, made up or those
+                                                     of FILE again and again, go through a command
 
 Nothing but Python's standard library. A MODEL without a classification head is used with `embed` only.
 """
 
+import itertools
 import os
 import random
 import resource
@@ -123,8 +125,12 @@ def resident(pid):
         return next((int(line.split()[1]) for line in status if line.startswith("VmRSS")), 0)
 
 
-def stream(program, model, count, command):
-    block = [(line + "\n").encode() for line in text_lines(1000)]
+def stream(program, model, count, command, path=None):
+    if path:
+        with open(path, "rb") as file:
+            lines = [line for _, line in zip(range(count), itertools.cycle(file.read().splitlines(keepends=True)))]
+    else:
+        lines = [(line + "\n").encode() for line in text_lines(1000)] * (count // 1000)
     arguments = [program, command, "-m", model]
     if command == "embed":
         arguments += ["--format", "raw"]
@@ -132,10 +138,9 @@ def stream(program, model, count, command):
     taken = [0]
 
     def feed():
-        data = b"".join(block)
-        for index in range(count // 1000):
-            child.stdin.write(data)
-            taken[0] = (index + 1) * 1000
+        for begin in range(0, len(lines), 1000):
+            child.stdin.write(b"".join(lines[begin : begin + 1000]))
+            taken[0] = min(begin + 1000, len(lines))
         child.stdin.close()
 
     answered = [0]
@@ -158,7 +163,7 @@ def stream(program, model, count, command):
     code = child.wait()
     samples = [sample for sample in samples if sample[2]]
     unit = "lines" if command == "classify" else "bytes"
-    print(f"{command}: {count} lines in, {answered[0]} {unit} out, exit code {code} {said}")
+    print(f"{command}: {len(lines)} lines in, {answered[0]} {unit} out, exit code {code} {said}")
     print(f"{len(samples)} samples, a second apart:\n")
     print("| seconds | lines read | resident, MB |")
     print("|---|---|---|")
@@ -176,7 +181,7 @@ if __name__ == "__main__":
             start(program, model)
         case ["memory", program, model]:
             memory(program, model)
-        case ["stream", program, model, lines, "classify" | "embed" as command]:
-            stream(program, model, int(lines), command)
+        case ["stream", program, model, lines, "classify" | "embed" as command, *path] if len(path) < 2:
+            stream(program, model, int(lines), command, *path)
         case _:
             sys.exit(__doc__)
