@@ -14,7 +14,7 @@ use bertlet::kernels::Kernel;
 use bertlet::tokenizer::{TOKENIZER_JSON, Tokenizer, Tokens, Vocabulary};
 use bertlet_tools::checkpoint;
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
 
@@ -103,6 +103,8 @@ pub struct Bases {
     open: Vec<Model>,
     /// `model.safetensors` behind its header.
     weights: Vec<u8>,
+    /// Names and contents of the files in a `pytorch_model.bin`.
+    torch: Vec<(String, Vec<u8>)>,
 }
 
 impl Bases {
@@ -134,11 +136,12 @@ impl Bases {
             models,
             open,
             weights: file[8 + length..].to_vec(),
+            torch: unpacked(&make::golden().join("classifier-pickle/pytorch_model.bin")),
         }
     }
 
-    /// One run on one input.
-    pub fn run(&self, target: Target, data: &[u8]) {
+    /// One run on one input; whether it was taken for good.
+    pub fn run(&self, target: Target, data: &[u8]) -> bool {
         match target {
             Target::Header => self.header(data),
             Target::Model => self.model(data),
@@ -182,11 +185,15 @@ impl Bases {
                 }
                 seeds
             }
-            Target::Model => (0..MODELS.len() as u8)
-                .flat_map(|which| {
+            Target::Model => (0..)
+                .zip(&self.models)
+                .flat_map(|(which, bytes)| {
+                    let last = (bytes.len() - header_end(bytes) - 5) as u32;
+                    let [low, middle, high, _] = last.to_le_bytes();
                     [
-                        joined(&[which, 1, 200, 0, 0, 1], b"a good film"),
-                        joined(&[which, 2, 0, 40, 0, 255, 7, 50, 0, 127], b"bad [MASK]"),
+                        joined(&[which, 0], b"a good film"),
+                        joined(&[which, 1 + 32, low, middle, high, 1], b"bad [MASK]"),
+                        joined(&[which, 64], "中文 e\u{301}\0 \u{1f600}".as_bytes()),
                     ]
                 })
                 .collect(),
@@ -202,14 +209,9 @@ impl Bases {
                 vec![file[8..file.len() - self.weights.len()].to_vec()]
             }
             Target::Pickle => {
-                let file =
-                    fs::read(make::golden().join("classifier-pickle/pytorch_model.bin")).unwrap();
-                let mut archive = zip::ZipArchive::new(Cursor::new(file)).unwrap();
-                let is_pickle = |name: &[u8]| name.ends_with(b"data.pkl");
-                let index = archive.file_names_raw().position(is_pickle).unwrap();
-                let mut pickle = Vec::new();
-                std::io::copy(&mut archive.by_index(index).unwrap(), &mut pickle).unwrap();
-                vec![pickle]
+                let mut files = self.torch.iter();
+                let pickle = files.find(|(name, _)| name.ends_with("/data.pkl"));
+                vec![pickle.unwrap().1.clone()]
             }
             Target::Json => {
                 let file = |index: u8, name: &str| {
@@ -239,25 +241,22 @@ impl Bases {
                 .zip(&self.open)
                 .filter_map(|(which, model)| {
                     let json = tokenizer_json(model)?;
-                    Some(joined(
-                        &[which, 11],
-                        &joined("Naïve films!".as_bytes(), &json),
-                    ))
+                    let text = "Naïve films!".as_bytes();
+                    Some(joined(&[which, text.len() as u8], &joined(text, &json)))
                 })
                 .collect(),
         }
     }
 
     /// The first byte says whose header the rest is; if there is no such model, the rest is a whole file.
-    fn header(&self, data: &[u8]) {
+    fn header(&self, data: &[u8]) -> bool {
         let Some((&which, rest)) = data.split_first() else {
-            return;
+            return false;
         };
         let bytes = match self.models.get(usize::from(which)) {
             None => rest.to_vec(),
             Some(model) => {
-                let length = u64::from_le_bytes(model[16..24].try_into().unwrap()) as usize;
-                let start = (24 + length).next_multiple_of(64);
+                let start = header_end(model);
                 let padding = (24 + rest.len()).next_multiple_of(64) - 24 - rest.len();
                 let length = (rest.len() as u64).to_le_bytes();
                 [
@@ -275,44 +274,50 @@ impl Bases {
         if let Ok(file) = ModelFile::open(&path) {
             let _ = file.verify();
         }
-        let _ = Model::open(&path);
+        Model::open(&path).is_ok()
     }
 
     /// Which model; how many patches (5 bits) and which kernel (3 bits); the patches (position in 24 bits, value); a text.
-    fn model(&self, data: &[u8]) {
+    /// A position counts from the header's end, or from the file's start where its top bit is set.
+    fn model(&self, data: &[u8]) -> bool {
         let [which, count, rest @ ..] = data else {
-            return;
+            return false;
         };
         let mut bytes = self.models[usize::from(*which) % MODELS.len()].clone();
         let (patches, text) = rest.split_at(rest.len().min(4 * usize::from(count % 32)));
         for patch in patches.chunks_exact(4) {
-            let place = u32::from_le_bytes([patch[0], patch[1], patch[2], 0]) as usize;
-            let place = place % bytes.len();
+            let place = u32::from_le_bytes([patch[0], patch[1], patch[2] & 0x7f, 0]) as usize;
+            let start = match patch[2] & 0x80 {
+                0 => header_end(&bytes),
+                _ => 0,
+            };
+            let place = start + place % (bytes.len() - start);
             bytes[place] = patch[3];
         }
         let path = self.folder.join("model.bertlet");
         fs::write(&path, bytes).unwrap();
         let Ok(model) = Model::open(&path) else {
-            return;
+            return false;
         };
         let _ = model.verify();
         let kernels: Vec<Kernel> = Kernel::available().collect();
         let kernel = kernels[usize::from(count / 32) % kernels.len()];
         tasks::run(&model.with_kernel(kernel), &String::from_utf8_lossy(text));
+        true
     }
 
     /// Which model's header, the length of a text, the text, and a tokenizer.json.
-    fn pieces(&self, data: &[u8]) {
+    fn pieces(&self, data: &[u8]) -> bool {
         let [which, length, rest @ ..] = data else {
-            return;
+            return false;
         };
         let model = &self.open[usize::from(*which) % MODELS.len()];
         if tokenizer_json(model).is_none() {
-            return;
+            return false;
         }
         let (text, json) = rest.split_at(rest.len().min(usize::from(*length)));
         let Ok(tokenizer) = Tokenizer::from_json(&model.header().tokenizer, json) else {
-            return;
+            return false;
         };
         let text = String::from_utf8_lossy(text);
         for text in [
@@ -327,9 +332,10 @@ impl Bases {
             let bound = tokenizer.id_bound();
             assert!(tokens.ids.iter().all(|id| (*id as usize) < bound));
         }
+        true
     }
 
-    fn tokenizer(&self, text: &str) {
+    fn tokenizer(&self, text: &str) -> bool {
         let characters = text.chars().count();
         for model in &self.open {
             let tokenizer = model.tokenizer();
@@ -343,54 +349,72 @@ impl Bases {
                 assert!(offsets.0 <= offsets.1 && offsets.1 <= characters);
             }
         }
+        true
     }
 
-    fn safetensors(&self, header: &[u8]) {
+    fn safetensors(&self, header: &[u8]) -> bool {
         let length = (header.len() as u64).to_le_bytes();
         let file = [&length, header, &self.weights].concat();
-        self.convert("safetensors", "model.safetensors", &file);
+        self.convert("safetensors", "model.safetensors", &file)
     }
 
-    fn pickle(&self, pickle: &[u8]) {
+    fn pickle(&self, pickle: &[u8]) -> bool {
         let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options =
             SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-        let storage = vec![0; 4096];
-        for (name, bytes) in [
-            ("archive/data.pkl", pickle),
-            ("archive/byteorder", b"little"),
-            ("archive/data/0", &storage),
-            ("archive/data/1", &storage),
-        ] {
-            archive.start_file(name, options).unwrap();
+        for (name, bytes) in &self.torch {
+            archive.start_file(name.as_str(), options).unwrap();
+            let bytes = match name.ends_with("/data.pkl") {
+                true => pickle,
+                false => bytes,
+            };
             archive.write_all(bytes).unwrap();
         }
         let file = archive.finish().unwrap().into_inner();
-        self.convert("pickle", "pytorch_model.bin", &file);
+        self.convert("pickle", "pytorch_model.bin", &file)
     }
 
-    fn json(&self, data: &[u8]) {
+    fn json(&self, data: &[u8]) -> bool {
         let Some((&which, json)) = data.split_first() else {
-            return;
+            return false;
         };
         let name = JSON_FILES[usize::from(which) % JSON_FILES.len()];
         let path = self.folder.join("json").join(name);
         let before = fs::read(&path).ok();
-        self.convert("json", name, json);
+        let good = self.convert("json", name, json);
         match before {
             Some(before) => fs::write(&path, before).unwrap(),
             None => fs::remove_file(&path).unwrap(),
         }
+        good
     }
 
     /// Reads the checkpoint in a folder after one of its files was replaced.
-    fn convert(&self, folder: &str, name: &str, bytes: &[u8]) {
+    fn convert(&self, folder: &str, name: &str, bytes: &[u8]) -> bool {
         let directory = self.folder.join(folder);
         fs::write(directory.join(name), bytes).unwrap();
-        if let Ok(checkpoint) = checkpoint::open(&directory) {
-            let _ = checkpoint.weights();
-        }
+        checkpoint::open(&directory).is_ok_and(|checkpoint| checkpoint.weights().is_ok())
     }
+}
+
+/// The files in a zip archive.
+fn unpacked(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut archive = zip::ZipArchive::new(fs::File::open(path).unwrap()).unwrap();
+    let count = archive.len();
+    let file = |index| {
+        let mut file = archive.by_index(index).unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        let name = String::from_utf8(file.name_raw().to_vec()).unwrap();
+        (name, bytes)
+    };
+    (0..count).map(file).collect()
+}
+
+/// Where the tensors of a good model file begin.
+fn header_end(model: &[u8]) -> usize {
+    let length = u64::from_le_bytes(model[16..24].try_into().unwrap()) as usize;
+    (24 + length).next_multiple_of(64)
 }
 
 /// The tensor of that name, where the model has one.

@@ -28,7 +28,7 @@ pub fn run(model: &Model, text: &str) {
     }
     answer(Tagger::new(model, TaggerOptions::default()), &texts);
     answer(Filler::new(model, FillerOptions::default()), &texts);
-    answer(LineScorer::new(model, None), &texts[..1]);
+    answer(LineScorer::new(model, None), &texts[2..]);
     let questions = texts.map(|context| Question {
         question: "what is good",
         context,
@@ -48,8 +48,8 @@ pub fn run(model: &Model, text: &str) {
     let layers = Layers::new(model, &[0, -1], Combine::Sum);
     let features = layers.and_then(|layers| FeatureExtractor::new(model, layers, text()));
     let texts = texts.map(Into::into);
-    answer(features, &texts);
-    answer(AttentionViewer::new(model, -1, None, text()), &texts);
+    answer(features, &texts[..1]);
+    answer(AttentionViewer::new(model, -1, None, text()), &texts[..1]);
 }
 
 /// As many answers as inputs, unless the model cannot do this or an input is refused.

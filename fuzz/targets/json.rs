@@ -5,4 +5,6 @@ use std::sync::LazyLock;
 
 static BASES: LazyLock<Bases> = LazyLock::new(Bases::new);
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| BASES.run(Target::Json, data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    BASES.run(Target::Json, data);
+});
