@@ -1,9 +1,8 @@
 //! Plain Rust for any CPU: the fallback, and the oracle that every other kernel must equal bit for bit.
 
 use super::lanes::{LANES, Lanes};
-use super::product::{Product, Tile};
+use super::product::{Meanwhile, Product, Tile};
 use half::f16;
-use std::ops::Range;
 
 /// Needs nothing of the CPU.
 #[derive(Clone, Copy)]
@@ -115,6 +114,10 @@ impl Lanes for Generic {
         std::array::from_fn(|i| a[i] as f32)
     }
     #[inline(always)]
+    fn store_int(self, x: Self::I, to: &mut [i32; LANES]) {
+        *to = x;
+    }
+    #[inline(always)]
     fn load_int(self, from: &[i32; LANES]) -> Self::I {
         *from
     }
@@ -192,7 +195,13 @@ impl Product for Generic {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, _: Range<usize>, accumulators: &mut [i32]) {
+    fn multiply(
+        self,
+        _: &mut (),
+        tile: Tile<'_>,
+        accumulators: &mut [i32],
+        _: &mut impl Meanwhile,
+    ) {
         for panel in 0..tile.panels {
             let weights = tile.panel(panel);
             for row in 0..tile.rows {
