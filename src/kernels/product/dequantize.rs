@@ -41,7 +41,16 @@ pub(super) struct Group<'a, 'o, L: Lanes, E, const N: usize, const FIRST: bool, 
     channels: [Channels<L::F>; N],
     /// The next row.
     row: usize,
-    /// Rows that should be done and rows for each part of a product, in 65536ths.
+    progress: Progress,
+}
+
+/// Rows that should be done, and rows for each part of a product, in 65536ths.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only AMX multiplies in parts")
+)]
+#[derive(Default)]
+struct Progress {
     due: usize,
     rate: usize,
 }
@@ -80,8 +89,7 @@ impl<'a, 'o, L: Lanes, E: Finish, const N: usize, const FIRST: bool, const LAST:
             panel,
             channels,
             row: 0,
-            due: 0,
-            rate: 0,
+            progress: Progress::default(),
         }
     }
 
@@ -144,13 +152,13 @@ impl<L: Lanes, E: Finish, const N: usize, const FIRST: bool, const LAST: bool> M
 {
     #[inline(always)]
     fn begin(&mut self, parts: usize) {
-        self.rate = (self.sums.step.rows << 16) / parts;
+        self.progress.rate = (self.sums.step.rows << 16) / parts;
     }
 
     #[inline(always)]
     fn part(&mut self) {
-        self.due += self.rate;
-        while self.row < self.due >> 16 && self.row < self.sums.step.rows {
+        self.progress.due += self.progress.rate;
+        while self.row < self.progress.due >> 16 && self.row < self.sums.step.rows {
             // SAFETY: it is below the rows.
             unsafe { self.row(self.row) };
             self.row += 1;

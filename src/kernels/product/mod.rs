@@ -315,6 +315,10 @@ fn in_turns<P: Product, E: Finish>(
 }
 
 /// What is done between the parts of a product.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only AMX multiplies in parts")
+)]
 pub(crate) trait Meanwhile {
     /// The product has so many parts.
     fn begin(&mut self, parts: usize);
