@@ -40,6 +40,23 @@ fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     x[0]
 }
 
+// Sixteen calls of the C library, or as long: once in the program, not once in every place.
+
+#[inline(never)]
+fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+}
+
+#[inline(never)]
+fn round(a: [f32; LANES]) -> [i32; LANES] {
+    std::array::from_fn(|i| a[i].round_ties_even() as i32)
+}
+
+#[inline(never)]
+fn widen(a: &[f16; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|i| a[i].to_f32())
+}
+
 fn lower(a: f32, b: f32) -> f32 {
     if a < b { a } else { b }
 }
@@ -83,7 +100,7 @@ impl Lanes for Generic {
     }
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+        fma(a, b, c)
     }
     #[inline(always)]
     fn min(self, a: Self::F, b: Self::F) -> Self::F {
@@ -107,7 +124,7 @@ impl Lanes for Generic {
     }
     #[inline(always)]
     fn round(self, a: Self::F) -> Self::I {
-        std::array::from_fn(|i| a[i].round_ties_even() as i32)
+        round(a)
     }
     #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::F {
@@ -167,7 +184,7 @@ impl Lanes for Generic {
     }
     #[inline(always)]
     fn load_f16(self, from: &[f16; LANES]) -> Self::F {
-        std::array::from_fn(|i| from[i].to_f32())
+        widen(from)
     }
     #[inline(always)]
     fn sum(self, x: Self::F) -> f32 {

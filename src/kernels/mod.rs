@@ -175,7 +175,7 @@ impl Kernel {
         a: QuantizedView<'_>,
         w: PackedLinear<'_>,
         epilogue: Epilogue,
-        out: MatrixMut<'_>,
+        mut out: MatrixMut<'_>,
     ) {
         assert_eq!(a.k(), w.k(), "linear: inputs of a and w");
         assert_eq!(a.group(), w.group(), "linear: groups of a and w");
@@ -184,8 +184,14 @@ impl Kernel {
             (a.rows(), w.n()),
             "linear: shape of out"
         );
+        let (fused, activation) = epilogue.split();
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.linear)(a, w, epilogue, out) }
+        unsafe { (self.0.linear)(a, w, fused, out.reborrow()) }
+        if activation != Activation::Identity {
+            for row in 0..out.rows() {
+                self.activation(out.row(row), activation);
+            }
+        }
     }
 
     /// The integer products of [`Kernel::linear`] alone; their sums are dropped. For benchmarks.

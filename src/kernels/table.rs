@@ -3,7 +3,7 @@
 use super::attention::{self, AttentionScratch};
 use super::math::Activation;
 use super::matrix::{Matrix, MatrixMut};
-use super::product::{self, Epilogue, PackedLinear, Product};
+use super::product::{self, Fused, PackedLinear, Product};
 use super::quantized::{QuantizedView, QuantizedViewMut};
 use super::{layer_norm, quantize, rows, vector};
 use half::f16;
@@ -16,7 +16,7 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) supported: fn() -> bool,
     pub(crate) quantize_rows: unsafe fn(Matrix<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
-    pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, Epilogue, MatrixMut<'_>),
+    pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, Fused, MatrixMut<'_>),
     pub(crate) products: unsafe fn(QuantizedView<'_>, PackedLinear<'_>),
     pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
     pub(crate) layer_norm_quantize:
@@ -40,8 +40,8 @@ macro_rules! table {
         table!(@functions $proof $(, $features)?;
             quantize_rows(x: Matrix<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
                 = |p| quantize::quantize_rows(p.lanes(), x, scale, out);
-            linear(a: QuantizedView<'_>, w: PackedLinear<'_>, epilogue: Epilogue, out: MatrixMut<'_>)
-                = |p| product::linear(p, a, w, epilogue, out);
+            linear(a: QuantizedView<'_>, w: PackedLinear<'_>, fused: Fused, out: MatrixMut<'_>)
+                = |p| product::linear(p, a, w, fused, out);
             products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
                 = |p| layer_norm::layer_norm(p.lanes(), x, weight, bias, eps);

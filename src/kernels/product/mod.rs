@@ -109,6 +109,26 @@ pub enum Epilogue {
     Accumulate,
 }
 
+/// What becomes of a product while it is in the cache: each of them is a copy of the whole loop in every kernel, so that
+/// only the usual ones are here.
+#[derive(Clone, Copy)]
+pub(crate) enum Fused {
+    Store,
+    StoreGelu,
+    Add,
+}
+
+impl Epilogue {
+    /// The part in the loop, and the function that is applied to its results.
+    pub(crate) fn split(self) -> (Fused, Activation) {
+        match self {
+            Epilogue::Accumulate => (Fused::Add, Activation::Identity),
+            Epilogue::Store(Activation::Gelu) => (Fused::StoreGelu, Activation::Identity),
+            Epilogue::Store(activation) => (Fused::Store, activation),
+        }
+    }
+}
+
 /// Most panels that a tile of any kernel has.
 const MAX_PANELS: usize = 4;
 
@@ -149,25 +169,20 @@ impl<'o> Output<'o> {
     }
 }
 
-/// out = epilogue(a·wᵀ + bias), tile by tile: panels outermost, so that weights stream through once for each block of
+/// out = fused(a·wᵀ + bias), tile by tile: panels outermost, so that weights stream through once for each block of
 /// rows and stay in the first-level cache while the rows pass.
 #[inline(always)]
 pub(crate) fn linear<P: Product>(
     product: P,
     a: QuantizedView<'_>,
     w: PackedLinear<'_>,
-    epilogue: Epilogue,
+    fused: Fused,
     out: MatrixMut<'_>,
 ) {
-    match epilogue {
-        Epilogue::Accumulate => run(product, a, w, Add, out),
-        Epilogue::Store(Activation::Identity) => run(product, a, w, Replace(math::Identity), out),
-        Epilogue::Store(Activation::Gelu) => run(product, a, w, Replace(math::Gelu), out),
-        Epilogue::Store(Activation::GeluTanh) => run(product, a, w, Replace(math::GeluTanh), out),
-        Epilogue::Store(Activation::Relu) => run(product, a, w, Replace(math::Relu), out),
-        Epilogue::Store(Activation::Silu) => run(product, a, w, Replace(math::Silu), out),
-        Epilogue::Store(Activation::Tanh) => run(product, a, w, Replace(math::Tanh), out),
-        Epilogue::Store(Activation::Sigmoid) => run(product, a, w, Replace(math::Sigmoid), out),
+    match fused {
+        Fused::Add => run(product, a, w, Add, out),
+        Fused::Store => run(product, a, w, Replace(math::Identity), out),
+        Fused::StoreGelu => run(product, a, w, Replace(math::Gelu), out),
     }
 }
 
