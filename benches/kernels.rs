@@ -253,7 +253,7 @@ mod attention {
                     Matrix::new(&x[part * hidden + head * size..], tokens, size, 3 * hidden)
                 };
                 let out = MatrixMut::new(&mut out[head * size..], tokens, size, hidden);
-                kernel.attention(part(0), part(1), part(2), 0.177, &mut scratch, out);
+                kernel.attention([0, 1, 2].map(part), 1, 0.177, &mut scratch, out);
             }
         });
     }

@@ -31,7 +31,6 @@ pub(super) fn run(
     scratch: &mut AttentionScratch,
     context: MatrixMut<'_>,
 ) {
-    let head_size = query.columns() / heads.len();
     let mut later_rows = context;
     for (index, range) in sequences.ranges().enumerate() {
         let queries = if first {
@@ -39,42 +38,56 @@ pub(super) fn run(
         } else {
             range.clone()
         };
-        let (mut rest, later) = later_rows.split_rows(queries.len());
+        let (out, later) = later_rows.split_rows(queries.len());
         later_rows = later;
-        for (index, head) in heads.clone().enumerate() {
-            let columns = index * head_size..(index + 1) * head_size;
-            let part = [(query, &queries), (key, &range), (value, &range)];
-            let [query, key, value] =
-                part.map(|(all, rows)| all.row_range(rows.clone()).column_range(columns.clone()));
-            let (out, later) = rest.split_columns(head_size);
-            rest = later;
-            one_head(forward, head, (query, key, value), scratch, out);
-        }
+        let parts = [
+            query.row_range(queries),
+            key.row_range(range.clone()),
+            value.row_range(range),
+        ];
+        one_sequence(forward, heads.clone(), parts, scratch, out);
     }
 }
 
-/// One sequence and head: query, key and value `[tokens, head_size]`.
-fn one_head(
+/// One sequence: query, key and value `[tokens, heads·head_size]`.
+fn one_sequence(
     forward: &Forward<'_>,
-    head: usize,
-    (query, key, value): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
+    heads: Range<usize>,
+    [query, key, value]: [Matrix<'_>; 3],
     scratch: &mut AttentionScratch,
     out: MatrixMut<'_>,
 ) {
     let kernel = forward.kernel;
     let header = forward.file.header();
-    if let Some(bias) = forward.tensors.relative_attention_bias {
-        let bias = forward.file.get(bias);
-        let distances = bias.len() / header.config.num_attention_heads;
-        let bias = &bias[head * distances..][..distances];
-        return biased_attention::run(kernel, (query, key, value), bias, &mut scratch.biased, out);
+    let head_size = query.columns() / heads.len();
+    let bias = forward.tensors.relative_attention_bias;
+    if header.precision == Precision::Int8 && bias.is_none() {
+        let scale = 1.0 / (head_size as f32).sqrt();
+        return kernel.attention(
+            [query, key, value],
+            heads.len(),
+            scale,
+            &mut scratch.int8,
+            out,
+        );
     }
-    match header.precision {
-        Precision::Int8 => {
-            let scale = 1.0 / (query.columns() as f32).sqrt();
-            kernel.attention(query, key, value, scale, &mut scratch.int8, out);
+    let mut rest = out;
+    for (index, head) in heads.enumerate() {
+        let columns = index * head_size..(index + 1) * head_size;
+        let [query, key, value] =
+            [query, key, value].map(|rows| rows.column_range(columns.clone()));
+        let (out, later) = rest.split_columns(head_size);
+        rest = later;
+        match bias {
+            Some(bias) => {
+                let bias = forward.file.get(bias);
+                let distances = bias.len() / header.config.num_attention_heads;
+                let bias = &bias[head * distances..][..distances];
+                let parts = (query, key, value);
+                biased_attention::run(kernel, parts, bias, &mut scratch.biased, out);
+            }
+            None => in_f32(kernel, query, key, value, &mut scratch.scores, out),
         }
-        Precision::F16 => in_f32(kernel, query, key, value, &mut scratch.scores, out),
     }
 }
 

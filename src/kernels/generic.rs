@@ -1,9 +1,8 @@
 //! Plain Rust for any CPU: the fallback, and the oracle that every other kernel must equal bit for bit.
 
 use super::lanes::{LANES, Lanes};
-use super::product::{Product, Tile};
+use super::product::{Meanwhile, Product, Tile};
 use half::f16;
-use std::ops::Range;
 
 /// Needs nothing of the CPU.
 #[derive(Clone, Copy)]
@@ -39,6 +38,23 @@ fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
         }
     }
     x[0]
+}
+
+// Sixteen calls of the C library, or as long: once in the program, not once in every place.
+
+#[inline(never)]
+fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+}
+
+#[inline(never)]
+fn round(a: [f32; LANES]) -> [i32; LANES] {
+    std::array::from_fn(|i| a[i].round_ties_even() as i32)
+}
+
+#[inline(never)]
+fn widen(a: &[f16; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|i| a[i].to_f32())
 }
 
 fn lower(a: f32, b: f32) -> f32 {
@@ -84,7 +100,7 @@ impl Lanes for Generic {
     }
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+        fma(a, b, c)
     }
     #[inline(always)]
     fn min(self, a: Self::F, b: Self::F) -> Self::F {
@@ -108,11 +124,15 @@ impl Lanes for Generic {
     }
     #[inline(always)]
     fn round(self, a: Self::F) -> Self::I {
-        std::array::from_fn(|i| a[i].round_ties_even() as i32)
+        round(a)
     }
     #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::F {
         std::array::from_fn(|i| a[i] as f32)
+    }
+    #[inline(always)]
+    fn store_int(self, x: Self::I, to: &mut [i32; LANES]) {
+        *to = x;
     }
     #[inline(always)]
     fn load_int(self, from: &[i32; LANES]) -> Self::I {
@@ -164,7 +184,7 @@ impl Lanes for Generic {
     }
     #[inline(always)]
     fn load_f16(self, from: &[f16; LANES]) -> Self::F {
-        std::array::from_fn(|i| from[i].to_f32())
+        widen(from)
     }
     #[inline(always)]
     fn sum(self, x: Self::F) -> f32 {
@@ -192,7 +212,13 @@ impl Product for Generic {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, _: Range<usize>, accumulators: &mut [i32]) {
+    fn multiply(
+        self,
+        _: &mut (),
+        tile: Tile<'_>,
+        accumulators: &mut [i32],
+        _: &mut impl Meanwhile,
+    ) {
         for panel in 0..tile.panels {
             let weights = tile.panel(panel);
             for row in 0..tile.rows {

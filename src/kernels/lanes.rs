@@ -44,6 +44,7 @@ pub(crate) trait Lanes: Copy {
     /// Correctly rounded.
     fn to_float(self, a: Self::I) -> Self::F;
     fn load_int(self, from: &[i32; LANES]) -> Self::I;
+    fn store_int(self, x: Self::I, to: &mut [i32; LANES]);
     fn splat_int(self, x: i32) -> Self::I;
     /// Wraps.
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I;

@@ -152,6 +152,21 @@ impl<'a> MatrixMut<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride), self.columns) }
     }
 
+    /// `N` rows from `first` on, each `[columns]`.
+    #[inline(always)]
+    pub(crate) fn some_rows<const N: usize>(&mut self, first: usize) -> [&mut [f32]; N] {
+        assert!(first + N <= self.rows && (N < 2 || self.stride >= self.columns));
+        std::array::from_fn(|row| {
+            // SAFETY: as in `row`; rows do not overlap, for they are at least `columns` apart.
+            unsafe {
+                std::slice::from_raw_parts_mut(
+                    self.data.add((first + row) * self.stride),
+                    self.columns,
+                )
+            }
+        })
+    }
+
     /// The same elements for reading.
     pub fn view(&self) -> Matrix<'_> {
         Matrix {

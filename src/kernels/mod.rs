@@ -12,9 +12,11 @@ mod aarch64;
 mod attention;
 mod generic;
 mod lanes;
+mod layer_norm;
 mod math;
 mod matrix;
 mod product;
+mod quantize;
 mod quantized;
 mod rows;
 pub mod sgemm;
@@ -173,7 +175,7 @@ impl Kernel {
         a: QuantizedView<'_>,
         w: PackedLinear<'_>,
         epilogue: Epilogue,
-        out: MatrixMut<'_>,
+        mut out: MatrixMut<'_>,
     ) {
         assert_eq!(a.k(), w.k(), "linear: inputs of a and w");
         assert_eq!(a.group(), w.group(), "linear: groups of a and w");
@@ -182,8 +184,14 @@ impl Kernel {
             (a.rows(), w.n()),
             "linear: shape of out"
         );
+        let (fused, activation) = epilogue.split();
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.linear)(a, w, epilogue, out) }
+        unsafe { (self.0.linear)(a, w, fused, out.reborrow()) }
+        if activation != Activation::Identity {
+            for row in 0..out.rows() {
+                self.activation(out.row(row), activation);
+            }
+        }
     }
 
     /// The integer products of [`Kernel::linear`] alone; their sums are dropped. For benchmarks.
@@ -249,35 +257,38 @@ impl Kernel {
         unsafe { (self.0.activation)(x, activation) }
     }
 
-    /// Attention of one sequence and head in 8-bit integers: softmax(scale·query·keyᵀ)·value into `out`,
-    /// `[queries, head_size]`, with query `[queries, head_size]`, key and value `[keys, head_size]`. The queries may be
-    /// any of the sequence's; each result depends on its own query and on all keys and values.
+    /// Attention of one sequence in 8-bit integers: softmax(scale·query·keyᵀ)·value of each of `heads` heads into `out`,
+    /// `[queries, heads·head_size]`, with query `[queries, heads·head_size]`, key and value `[keys, heads·head_size]`. The
+    /// queries may be any of the sequence's; each result depends on its own query and on all keys and values of its head.
     ///
     /// # Panics
-    /// If the shapes differ.
+    /// If the shapes differ, or the columns are not those of so many heads.
     pub fn attention(
         &self,
-        query: Matrix<'_>,
-        key: Matrix<'_>,
-        value: Matrix<'_>,
+        [query, key, value]: [Matrix<'_>; 3],
+        heads: usize,
         scale: f32,
         scratch: &mut AttentionScratch,
         out: MatrixMut<'_>,
     ) {
-        let head_size = query.columns();
+        let columns = query.columns();
         assert_eq!(
             (key.columns(), value.columns()),
-            (head_size, head_size),
-            "attention: head size"
+            (columns, columns),
+            "attention: columns"
+        );
+        assert!(
+            heads > 0 && columns.is_multiple_of(heads),
+            "attention: {columns} columns are not {heads} heads"
         );
         assert_eq!(key.rows(), value.rows(), "attention: keys and values");
         assert_eq!(
             (out.rows(), out.columns()),
-            (query.rows(), head_size),
+            (query.rows(), columns),
             "attention: shape of out"
         );
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.attention)((query, key, value), scale, scratch, out) }
+        unsafe { (self.0.attention)([query, key, value], heads, scale, scratch, out) }
     }
 
     /// Each row of `x` becomes exp(scale·(x − max)), divided by the row's sum.

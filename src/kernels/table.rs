@@ -3,9 +3,9 @@
 use super::attention::{self, AttentionScratch};
 use super::math::Activation;
 use super::matrix::{Matrix, MatrixMut};
-use super::product::{self, Epilogue, PackedLinear, Product};
+use super::product::{self, Fused, PackedLinear, Product};
 use super::quantized::{QuantizedView, QuantizedViewMut};
-use super::{rows, vector};
+use super::{layer_norm, quantize, rows, vector};
 use half::f16;
 
 /// Weight, bias and epsilon of a LayerNorm.
@@ -16,14 +16,14 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) supported: fn() -> bool,
     pub(crate) quantize_rows: unsafe fn(Matrix<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
-    pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, Epilogue, MatrixMut<'_>),
+    pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, Fused, MatrixMut<'_>),
     pub(crate) products: unsafe fn(QuantizedView<'_>, PackedLinear<'_>),
     pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
     pub(crate) layer_norm_quantize:
         unsafe fn(MatrixMut<'_>, Norm<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
     pub(crate) activation: unsafe fn(&mut [f32], Activation),
     pub(crate) attention:
-        unsafe fn((Matrix<'_>, Matrix<'_>, Matrix<'_>), f32, &mut AttentionScratch, MatrixMut<'_>),
+        unsafe fn([Matrix<'_>; 3], usize, f32, &mut AttentionScratch, MatrixMut<'_>),
     pub(crate) softmax_rows: unsafe fn(MatrixMut<'_>, f32),
     pub(crate) embed_i8: unsafe fn(&[i8], f32, &[f16], &mut [f32]),
     pub(crate) embed_f16: unsafe fn(&[f16], &[f16], &mut [f32]),
@@ -39,17 +39,17 @@ macro_rules! table {
     ($name:literal, $proof:path, $supported:path $(, features $features:literal)?) => {{
         table!(@functions $proof $(, $features)?;
             quantize_rows(x: Matrix<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
-                = |p| rows::quantize_rows(p.lanes(), x, scale, out);
-            linear(a: QuantizedView<'_>, w: PackedLinear<'_>, epilogue: Epilogue, out: MatrixMut<'_>)
-                = |p| product::linear(p, a, w, epilogue, out);
+                = |p| quantize::quantize_rows(p.lanes(), x, scale, out);
+            linear(a: QuantizedView<'_>, w: PackedLinear<'_>, fused: Fused, out: MatrixMut<'_>)
+                = |p| product::linear(p, a, w, fused, out);
             products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
-                = |p| rows::layer_norm(p.lanes(), x, weight, bias, eps);
+                = |p| layer_norm::layer_norm(p.lanes(), x, weight, bias, eps);
             layer_norm_quantize(x: MatrixMut<'_>, norm: Norm<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
-                = |p| rows::layer_norm_quantize(p.lanes(), x, norm, scale, out);
+                = |p| layer_norm::layer_norm_quantize(p.lanes(), x, norm, scale, out);
             activation(x: &mut [f32], function: Activation) = |p| rows::activation(p.lanes(), x, function);
-            attention(qkv: (Matrix<'_>, Matrix<'_>, Matrix<'_>), scale: f32, scratch: &mut AttentionScratch, out: MatrixMut<'_>)
-                = |p| attention::attention(p, qkv, scale, scratch, out);
+            attention(qkv: [Matrix<'_>; 3], heads: usize, scale: f32, scratch: &mut AttentionScratch, out: MatrixMut<'_>)
+                = |p| attention::attention(p, qkv, heads, scale, scratch, out);
             softmax_rows(x: MatrixMut<'_>, scale: f32) = |p| rows::softmax_rows(p.lanes(), x, scale);
             embed_i8(word: &[i8], scale: f32, position: &[f16], out: &mut [f32])
                 = |p| rows::embed_i8(p.lanes(), word, scale, position, out);

@@ -8,6 +8,7 @@
 mod added;
 mod builder;
 mod charsmap;
+mod construct;
 mod decode;
 mod json;
 mod normalize;

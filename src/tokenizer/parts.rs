@@ -1,7 +1,7 @@
 //! `tokenizer.json` taken apart and looked over, before the `tokenizers` crate gets it: there, some of what a file may say
 //! ends in a panic, an endless amount of text, or an error in the middle of a text.
 
-use super::charsmap;
+use super::{charsmap, construct};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::fmt;
 use tokenizers::models::bpe::BPE;
 use tokenizers::models::unigram::Unigram;
-use tokenizers::normalizers::Precompiled;
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
 /// How many times as long as the text the normalizers' own replacements may make it.
@@ -41,7 +40,7 @@ struct Kind<'a> {
     name: Option<Cow<'a, str>>,
 }
 
-type Checked<T = ()> = Result<T, String>;
+pub(super) type Checked<T = ()> = Result<T, String>;
 
 /// Why a file with this JSON must not be given to the `tokenizers` crate, if there is a reason.
 pub(super) fn check(json: &[u8]) -> Checked {
@@ -83,20 +82,19 @@ pub(super) fn open(json: &[u8], kind: super::json::Model) -> Checked<(Tokenizer,
     let mut tokenizer = Tokenizer::new(model);
     let text = |error: tokenizers::Error| error.to_string();
     tokenizer
-        .with_normalizer(part::<tokenizers::NormalizerWrapper>(
-            file.normalizer,
-            "normalizer",
-        )?)
+        .with_normalizer(part(file.normalizer, "normalizer", construct::normalizer)?)
         .map_err(text)?;
-    tokenizer.with_pre_tokenizer(part::<tokenizers::PreTokenizerWrapper>(
+    tokenizer.with_pre_tokenizer(part(
         file.pre_tokenizer,
         "pre_tokenizer",
+        construct::pre_tokenizer,
     )?);
-    tokenizer.with_post_processor(part::<tokenizers::PostProcessorWrapper>(
+    tokenizer.with_post_processor(part(
         trimming(file.post_processor)?,
         "post_processor",
+        construct::post_processor,
     )?);
-    tokenizer.with_decoder(part::<tokenizers::DecoderWrapper>(file.decoder, "decoder")?);
+    tokenizer.with_decoder(part(file.decoder, "decoder", construct::decoder)?);
     // A token with a blank inside may reach over any place.
     let whole = file
         .added_tokens
@@ -179,18 +177,18 @@ fn kind(model: &RawValue) -> Checked<Option<Cow<'_, str>>> {
     }
 }
 
-/// A part that was checked.
-fn part<T: for<'de> Deserialize<'de>>(value: Value, name: &str) -> Checked<Option<T>> {
+/// A part that was checked, if there is one.
+fn part<T>(value: Value, name: &str, construct: fn(&Value) -> Checked<T>) -> Checked<Option<T>> {
     match value {
         Value::Null => Ok(None),
-        value => serde_json::from_value(value)
+        value => construct(&value)
             .map(Some)
-            .map_err(|error| format!("{name}: {error}")),
+            .map_err(|reason| format!("{name}: {reason}")),
     }
 }
 
 /// The name of a part's type, `""` for no part.
-fn type_of(part: &Value) -> Checked<&str> {
+pub(super) fn type_of(part: &Value) -> Checked<&str> {
     match part {
         Value::Null => Ok(""),
         part => part["type"]
@@ -200,14 +198,14 @@ fn type_of(part: &Value) -> Checked<&str> {
 }
 
 /// The parts of a sequence.
-fn items<'a>(part: &'a Value, field: &str) -> Checked<&'a [Value]> {
+pub(super) fn items<'a>(part: &'a Value, field: &str) -> Checked<&'a [Value]> {
     part[field]
         .as_array()
         .map(Vec::as_slice)
         .ok_or_else(|| format!("a sequence has no {field}"))
 }
 
-fn unknown<T>(name: &str) -> Checked<T> {
+pub(super) fn unknown<T>(name: &str) -> Checked<T> {
     Err(format!("{name} is not known"))
 }
 
@@ -221,11 +219,7 @@ fn check_normalizer(part: &Value, growth: &mut usize) -> Checked {
             .try_for_each(|part| check_normalizer(part, growth)),
         "Precompiled" => {
             charsmap::check(part)?;
-            // Where this fails, the crate panics.
-            match serde_json::from_str::<Precompiled>(&part.to_string()) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(format!("precompiled_charsmap: {error}")),
-            }
+            construct::precompiled(part).map(drop)
         }
         "Replace" => check_content(part, "content", growth),
         "Prepend" => check_content(part, "prepend", growth),

@@ -48,7 +48,7 @@ use super::{
     },
     progress::Progress,
     signals::{self, Signals},
-    stream::{self, Before, Settings, Summary, Task},
+    stream::{self, Before, Settings, Summary, Task, Work},
 };
 use std::{
     io::{self, IsTerminal},
@@ -175,8 +175,18 @@ fn task_format(
 }
 
 /// Runs a task from input to output; returns the exit code.
-fn run<T: Task>(
-    task: T,
+fn run(
+    task: impl Task,
+    input: Input,
+    args: (&InputArgs, &OutputArgs, &RunArgs),
+    array: Option<Array>,
+    max_length: usize,
+) -> Result<u8, Failure> {
+    run_any(Arc::new(task), input, args, array, max_length)
+}
+
+fn run_any(
+    task: Arc<dyn Work>,
     input: Input,
     args: (&InputArgs, &OutputArgs, &RunArgs),
     array: Option<Array>,
@@ -194,7 +204,6 @@ fn run<T: Task>(
         before,
     };
     let signals = Some(Signals::catch()?);
-    let task = Arc::new(task);
     let summary = stream::run(input.reader, task, sink, settings, input.progress, signals)?;
     Ok(conclude(&summary, max_length, output, before))
 }
@@ -203,7 +212,7 @@ fn run<T: Task>(
 fn open_output(
     args: &OutputArgs,
     inputs: &[PathBuf],
-    format: &impl Format,
+    format: &dyn Format,
     array: Option<Array>,
 ) -> Result<(Sink, Before), Failure> {
     let framing = format.framing();

@@ -46,6 +46,43 @@ pub trait Task: Send + Sync + 'static {
     fn run(&self, worker: &mut Self::Worker, records: &[Record], done: &mut Done) -> Result<()>;
 }
 
+/// A [`Task`] whose kind is not known: what a run needs of it, so that there is one run for all kinds.
+pub trait Work: Send + Sync {
+    /// The format.
+    fn format(&self) -> &dyn Format;
+    /// Estimate of the record's tokens.
+    fn weight(&self, record: &Record) -> usize;
+    /// Works on the queue's jobs until there are no more.
+    fn work(&self, queue: &Queue, settings: Settings);
+}
+
+impl<T: Task> Work for T {
+    fn format(&self) -> &dyn Format {
+        Task::format(self)
+    }
+
+    fn weight(&self, record: &Record) -> usize {
+        Task::weight(self, record)
+    }
+
+    fn work(&self, queue: &Queue, settings: Settings) {
+        let mut worker = None;
+        while let Some(Job { turn, records }) = queue.take() {
+            let mut done = Done::new(settings.on_error);
+            let result = match &mut worker {
+                Some(worker) => self.run(worker, &records, &mut done),
+                None => self
+                    .worker(settings.team)
+                    .and_then(|made| self.run(worker.insert(made), &records, &mut done)),
+            };
+            match result {
+                Ok(()) => queue.finish(turn, done),
+                Err(failure) => return queue.stop(Some(failure)),
+            }
+        }
+    }
+}
+
 /// Settings of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -131,7 +168,7 @@ impl Done {
     }
 
     /// Reports a bad record.
-    pub fn bad(&mut self, record: &Record, reason: &str, format: &impl Format) {
+    pub fn bad(&mut self, record: &Record, reason: &str, format: &dyn Format) {
         if self.stopped() {
             return;
         }
@@ -179,9 +216,9 @@ pub struct Summary {
 const MOST_REPORTS: u64 = 100;
 
 /// Runs `task` over all records into `sink`. On an error everything before it has been written.
-pub fn run<T: Task>(
+pub fn run(
     reader: Box<dyn RecordReader>,
-    task: Arc<T>,
+    task: Arc<dyn Work>,
     mut sink: Sink,
     settings: Settings,
     mut progress: Option<Progress>,
@@ -205,7 +242,7 @@ pub fn run<T: Task>(
     let mut summary = Summary::default();
     let result = write_all(
         &queue,
-        &*task,
+        task.format(),
         &mut sink,
         settings.before,
         &mut summary,
@@ -249,9 +286,9 @@ fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Resu
 /// Stack of the reader and the workers in bytes. Nothing recurses; large buffers are on the heap.
 const STACK: usize = 1 << 20;
 
-fn start<T: Task>(
+fn start(
     queue: &Arc<Queue>,
-    task: &Arc<T>,
+    task: &Arc<dyn Work>,
     mut reader: Box<dyn RecordReader>,
     settings: Settings,
 ) -> Result<()> {
@@ -282,20 +319,7 @@ fn start<T: Task>(
         let (watch, task) = (Watch(queue.clone()), task.clone());
         let work = move || {
             let Watch(queue) = &watch;
-            let mut worker = None;
-            while let Some(Job { turn, records }) = queue.take() {
-                let mut done = Done::new(settings.on_error);
-                let result = match &mut worker {
-                    Some(worker) => task.run(worker, &records, &mut done),
-                    None => task
-                        .worker(settings.team)
-                        .and_then(|made| task.run(worker.insert(made), &records, &mut done)),
-                };
-                match result {
-                    Ok(()) => queue.finish(turn, done),
-                    Err(failure) => return queue.stop(Some(failure)),
-                }
-            }
+            task.work(queue, settings);
         };
         spawn("worker", STACK, work)?;
     }
@@ -318,15 +342,14 @@ fn pass_over(reader: &mut dyn RecordReader, records: u64, queue: &Queue) -> Resu
 }
 
 /// Writes results in order. Flushes whenever nothing more is ready, so that nobody waits for a full buffer.
-fn write_all<T: Task>(
+fn write_all(
     queue: &Queue,
-    task: &T,
+    format: &dyn Format,
     sink: &mut Sink,
     before: Before,
     summary: &mut Summary,
     progress: &mut Option<Progress>,
 ) -> Result<()> {
-    let format = task.format();
     let mut frame = Vec::new();
     if !before.begun {
         format.begin(&mut frame);
@@ -382,7 +405,7 @@ fn write_all<T: Task>(
 
 /// Ends the output properly, so that what was written can be read.
 fn end_output(
-    format: &impl Format,
+    format: &dyn Format,
     sink: &mut Sink,
     summary: &Summary,
     rows: u64,

@@ -5,10 +5,9 @@
 use super::lanes::NeonLanes;
 use super::{KC, MR, NR, blocks};
 use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Product, Tile};
+use crate::kernels::product::{Meanwhile, Product, Tile};
 use std::arch::aarch64::*;
 use std::arch::asm;
-use std::ops::Range;
 
 /// Proof of NEON and its dot products.
 #[derive(Clone, Copy)]
@@ -57,8 +56,8 @@ impl Product for Dotprod {
         self,
         packed: &mut Packed,
         tile: Tile<'_>,
-        _: Range<usize>,
         accumulators: &mut [i32],
+        _: &mut impl Meanwhile,
     ) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(&mut packed.0, tile, accumulators) }

@@ -3,10 +3,9 @@
 use super::lanes::NeonLanes;
 use super::{KC, MR, NR, blocks};
 use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Product, Tile};
+use crate::kernels::product::{Meanwhile, Product, Tile};
 use std::arch::aarch64::*;
 use std::arch::asm;
-use std::ops::Range;
 
 /// Proof of NEON and its matrix products of bytes.
 #[derive(Clone, Copy)]
@@ -66,8 +65,8 @@ impl Product for I8mm {
         self,
         packed: &mut Packed,
         tile: Tile<'_>,
-        _: Range<usize>,
         accumulators: &mut [i32],
+        _: &mut impl Meanwhile,
     ) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(packed, tile, accumulators) }

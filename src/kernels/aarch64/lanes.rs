@@ -158,6 +158,14 @@ impl Lanes for NeonLanes {
     }
 
     #[inline(always)]
+    fn store_int(self, x: Integers, to: &mut [i32; LANES]) {
+        for (x, to) in x.into_iter().zip(to.as_chunks_mut::<4>().0) {
+            // SAFETY: `self` proves that the CPU has the instruction; the pointer is that of a whole array.
+            unsafe { vst1q_s32(to.as_mut_ptr(), x) }
+        }
+    }
+
+    #[inline(always)]
     fn load_int(self, from: &[i32; LANES]) -> Integers {
         let from = from.as_ptr();
         // SAFETY: `self` proves that the CPU has the instruction; all quarters lie in the array.

@@ -7,10 +7,9 @@
 use super::lanes::NeonLanes;
 use super::{KC, MR, NR, blocks};
 use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Product, Tile};
+use crate::kernels::product::{Meanwhile, Product, Tile};
 use std::arch::aarch64::*;
 use std::arch::asm;
-use std::ops::Range;
 
 /// Proof of NEON.
 #[derive(Clone, Copy)]
@@ -60,8 +59,8 @@ impl Product for Neon {
         self,
         packed: &mut Packed,
         tile: Tile<'_>,
-        _: Range<usize>,
         accumulators: &mut [i32],
+        _: &mut impl Meanwhile,
     ) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(&mut packed.0, tile, accumulators) }

@@ -25,7 +25,11 @@ use std::ops::Range;
 
 /// Working memory of attention. It grows to the longest sequence and stays.
 #[derive(Debug, Default)]
-pub struct AttentionScratch {
+pub struct AttentionScratch(Vec<Head>);
+
+/// Working memory of one head.
+#[derive(Debug, Default)]
+struct Head {
     /// `[keys, depth]`, `depth` blocks for a head.
     keys: Vec<Block>,
     /// Channels of the keys, padded to whole vectors: what a key is multiplied by.
@@ -50,46 +54,98 @@ pub struct AttentionScratch {
     products: Vec<[i32; LANES]>,
     /// `[channels, 16]`: queries before they are packed, results before they go to the output.
     transposed: Vec<[f32; LANES]>,
+    /// Of sixteen queries: what a unit of their scores is worth in the exponent of 2.
+    steps: [f32; LANES],
+    /// Of sixteen queries: their largest score.
+    highest: [i32; LANES],
+    /// Of sixteen queries: the inverse of the sum of their weights.
+    inverse_sums: [f32; LANES],
 }
 
-/// out = softmax(scale·query·keyᵀ)·value.
+/// Heads that pass together in short sequences. What a stage of one head stores, the next stage reads through tile
+/// registers or in another order, so that it must wait until the stores are done; it waits less if those of other heads
+/// lie between.
+const TOGETHER: usize = 2;
+
+/// Longest sequences whose heads pass together: of these their scores and weights fit in the first-level cache.
+const SHORT: usize = 64;
+
+/// out = softmax(scale·query·keyᵀ)·value for `heads` heads of equal size side by side.
 #[inline(always)]
 pub(crate) fn attention<P: Product>(
     product: P,
-    (query, key, value): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
+    [query, key, value]: [Matrix<'_>; 3],
+    heads: usize,
     scale: f32,
     scratch: &mut AttentionScratch,
     mut out: MatrixMut<'_>,
 ) {
-    let (keys, head_size) = (key.rows(), key.columns());
-    if keys == 0 || head_size == 0 || query.rows() == 0 {
+    if key.rows() == 0 || query.rows() == 0 || query.columns() == 0 {
         return;
     }
     let lanes = product.lanes();
-    let shape = Shape::of::<P>(keys, head_size);
-    scratch.reserve::<P>(shape);
-    pack_keys(lanes, key, shape, scratch);
-    pack_values(lanes, value, shape, scratch);
+    let shape = Shape::of::<P>(key.rows(), query.columns() / heads);
+    let most = if shape.keys <= SHORT {
+        TOGETHER.min(heads)
+    } else {
+        1
+    };
+    if scratch.0.len() < most {
+        scratch.0.resize_with(most, Head::default);
+    }
+    for head in &mut scratch.0[..most] {
+        head.reserve::<P>(shape);
+    }
     let mut state = P::State::default();
     let scale = scale * std::f32::consts::LOG2_E;
-    for first in (0..query.rows()).step_by(LANES) {
-        let rows = first..query.rows().min(first + LANES);
-        let step = pack_queries(lanes, query.row_range(rows.clone()), scale, shape, scratch);
-        let highest = score(product, &mut state, shape, scratch);
-        let inverse_sum = weigh(lanes, shape, scratch, highest, step);
-        average(product, &mut state, shape, scratch, inverse_sum);
-        write(lanes, shape, &scratch.transposed, rows, &mut out);
+    for first in (0..heads).step_by(most) {
+        let scratch = &mut scratch.0[..most.min(heads - first)];
+        let columns = |index: usize| {
+            let column = (first + index) * shape.head_size;
+            column..column + shape.head_size
+        };
+        for (index, head) in scratch.iter_mut().enumerate() {
+            pack_keys(lanes, key.column_range(columns(index)), shape, head);
+            pack_values(lanes, value.column_range(columns(index)), shape, head);
+        }
+        for first in (0..query.rows()).step_by(LANES) {
+            let rows = first..query.rows().min(first + LANES);
+            let query = query.row_range(rows.clone());
+            for (index, head) in scratch.iter_mut().enumerate() {
+                pack_queries(
+                    lanes,
+                    query.column_range(columns(index)),
+                    scale,
+                    shape,
+                    head,
+                );
+            }
+            for head in &mut *scratch {
+                score(product, &mut state, shape, head);
+            }
+            for head in &mut *scratch {
+                weigh(lanes, shape, head);
+            }
+            for head in &mut *scratch {
+                average(product, &mut state, shape, head);
+            }
+            for (index, head) in scratch.iter_mut().enumerate() {
+                write(
+                    lanes,
+                    shape,
+                    &head.transposed,
+                    rows.clone(),
+                    columns(index).start,
+                    &mut out,
+                );
+            }
+        }
     }
 }
 
 /// Products of all keys with a panel of queries, and the largest of each query.
 #[inline(always)]
-fn score<P: Product>(
-    product: P,
-    state: &mut P::State,
-    shape: Shape,
-    scratch: &mut AttentionScratch,
-) -> <P::Lanes as Lanes>::I {
+fn score<P: Product>(product: P, state: &mut P::State, shape: Shape, scratch: &mut Head) {
     let lanes = product.lanes();
     let queries = signed(&scratch.queries[..shape.depth * LANES]);
     let mut highest = lanes.splat_int(i32::MIN);
@@ -115,18 +171,13 @@ fn score<P: Product>(
     for scores in &scratch.scores[begin..shape.keys] {
         highest = lanes.max_int(highest, lanes.load_int(scores));
     }
-    highest
+    lanes.store_int(highest, &mut scratch.highest);
 }
 
 /// Weights of sixteen queries for all keys, and the inverse of their sums.
 #[inline(always)]
-fn weigh<L: Lanes>(
-    lanes: L,
-    shape: Shape,
-    scratch: &mut AttentionScratch,
-    highest: L::I,
-    step: L::F,
-) -> L::F {
+fn weigh<L: Lanes>(lanes: L, shape: Shape, scratch: &mut Head) {
+    let (highest, step) = (lanes.load_int(&scratch.highest), lanes.load(&scratch.steps));
     let (high, low) = scratch.weights.split_at_mut(shape.key_depth * LANES);
     let groups = high.iter_mut().zip(low);
     let (quads, rest) = scratch.scores[..shape.keys].as_chunks::<4>();
@@ -149,7 +200,8 @@ fn weigh<L: Lanes>(
         let (high, low) = (&mut high[quads.len()].0, &mut low[quads.len()].0);
         lanes.store_quad_halves(quad, low, high);
     }
-    lanes.div(lanes.splat(1.0), lanes.to_float(sum))
+    let inverse = lanes.div(lanes.splat(1.0), lanes.to_float(sum));
+    lanes.store(inverse, &mut scratch.inverse_sums);
 }
 
 /// The weight of a key for sixteen queries.
@@ -161,13 +213,8 @@ fn weight<L: Lanes>(lanes: L, score: L::I, highest: L::I, step: L::F) -> L::I {
 
 /// Averages of the values with the weights of sixteen queries: `transposed` gets `[channels, 16]`.
 #[inline(always)]
-fn average<P: Product>(
-    product: P,
-    state: &mut P::State,
-    shape: Shape,
-    scratch: &mut AttentionScratch,
-    inverse_sum: <P::Lanes as Lanes>::F,
-) {
+fn average<P: Product>(product: P, state: &mut P::State, shape: Shape, scratch: &mut Head) {
+    let inverse_sum = product.lanes().load(&scratch.inverse_sums);
     let most = P::tall_rows(2);
     for first in (0..shape.head_size).step_by(most) {
         let rows = most.min(shape.head_size - first);
@@ -196,7 +243,7 @@ fn average<P: Product>(
 #[inline(always)]
 fn dequantize<L: Lanes>(
     lanes: L,
-    scratch: &mut AttentionScratch,
+    scratch: &mut Head,
     channels: Range<usize>,
     most: usize,
     inverse_sum: L::F,
@@ -222,6 +269,7 @@ fn write<L: Lanes>(
     shape: Shape,
     transposed: &[[f32; LANES]],
     rows: Range<usize>,
+    first: usize,
     out: &mut MatrixMut<'_>,
 ) {
     let blocks = transposed[..shape.channels].as_chunks::<LANES>().0;
@@ -229,7 +277,7 @@ fn write<L: Lanes>(
         let block = lanes.transpose(block);
         let columns = chunk * LANES..shape.head_size.min((chunk + 1) * LANES);
         for (row, y) in rows.clone().zip(&block) {
-            let to = &mut out.row(row)[columns.clone()];
+            let to = &mut out.row(row)[first..][columns.clone()];
             match to.first_chunk_mut() {
                 Some(to) => lanes.store(lanes.load(y), to),
                 None => lanes.store_partial(lanes.load(y), to),
@@ -283,7 +331,7 @@ impl Shape {
     }
 }
 
-impl AttentionScratch {
+impl Head {
     #[inline(always)]
     fn reserve<P: Product>(&mut self, shape: Shape) {
         let empty = Block([0; 64]);

@@ -1,6 +1,6 @@
 //! Queries, keys and values as the bytes of integer products.
 
-use super::{AttentionScratch, Shape};
+use super::{Head, Shape};
 use crate::kernels::lanes::{LANES, Lanes};
 use crate::kernels::matrix::Matrix;
 use crate::kernels::quantized::{Block, bytes_mut};
@@ -17,12 +17,7 @@ fn load_chunk<L: Lanes>(lanes: L, row: &[f32], chunk: usize) -> L::F {
 
 /// Keys as bytes u = round(127·k/largest) + 128, with each channel's largest magnitude; queries get largest/127.
 #[inline(always)]
-pub(super) fn pack_keys<L: Lanes>(
-    lanes: L,
-    key: Matrix<'_>,
-    shape: Shape,
-    scratch: &mut AttentionScratch,
-) {
+pub(super) fn pack_keys<L: Lanes>(lanes: L, key: Matrix<'_>, shape: Shape, scratch: &mut Head) {
     for chunk in 0..shape.channels / LANES {
         let mut largest = lanes.zero();
         // 0·x is NaN for what is not finite, and stays.
@@ -65,15 +60,15 @@ pub(super) fn pack_keys<L: Lanes>(
     }
 }
 
-/// Up to sixteen queries in −127…127 as a panel; returns what a unit of their products is worth in the exponent of 2.
+/// Up to sixteen queries in −127…127 as a panel, and what a unit of their products is worth in the exponent of 2.
 #[inline(always)]
 pub(super) fn pack_queries<L: Lanes>(
     lanes: L,
     query: Matrix<'_>,
     scale: f32,
     shape: Shape,
-    scratch: &mut AttentionScratch,
-) -> L::F {
+    scratch: &mut Head,
+) {
     let mut largest = lanes.zero();
     let mut poison = lanes.zero();
     for chunk in 0..shape.channels / LANES {
@@ -111,17 +106,12 @@ pub(super) fn pack_queries<L: Lanes>(
         lanes.store_quads(quad, &mut group.0);
     }
     groups[shape.channels / 4..].fill(Block([0; 64]));
-    lanes.add(step, poison)
+    lanes.store(lanes.add(step, poison), &mut scratch.steps);
 }
 
 /// Values as bytes u = round(255·(v − low)/span) of `[channels, keys]`, zero where keys are padded.
 #[inline(always)]
-pub(super) fn pack_values<L: Lanes>(
-    lanes: L,
-    value: Matrix<'_>,
-    shape: Shape,
-    scratch: &mut AttentionScratch,
-) {
+pub(super) fn pack_values<L: Lanes>(lanes: L, value: Matrix<'_>, shape: Shape, scratch: &mut Head) {
     for chunk in 0..shape.channels / LANES {
         let mut low = lanes.splat(f32::INFINITY);
         let mut high = lanes.splat(f32::NEG_INFINITY);
@@ -149,26 +139,27 @@ pub(super) fn pack_values<L: Lanes>(
         lanes.store(step, to);
 
         let mut sum = lanes.zero();
-        let stride = shape.key_depth * 64;
         let rows = &mut scratch.values[at.start * shape.key_depth..at.end * shape.key_depth];
-        let rows = bytes_mut(rows);
-        for group in 0..shape.keys.div_ceil(4) {
-            let mut quad = [lanes.splat_int(0); 4];
-            for (i, quad) in quad.iter_mut().enumerate() {
-                if 4 * group + i < shape.keys {
-                    let x = load_chunk(lanes, value.row(4 * group + i), chunk);
-                    *quad = lanes.round(lanes.mul(lanes.sub(x, low), inverse));
-                    sum = lanes.add(sum, lanes.to_float(*quad));
+        for block in 0..shape.key_depth {
+            // Four keys of sixteen channels are a row; transposed, sixty-four keys of a channel are.
+            let mut groups = [[0.0; LANES]; LANES];
+            let first = block * 64;
+            let keys = 64.min(shape.keys - first);
+            for (group, to) in groups[..keys.div_ceil(4)].iter_mut().enumerate() {
+                let mut quad = [lanes.splat_int(0); 4];
+                for (i, quad) in quad.iter_mut().enumerate() {
+                    if 4 * group + i < keys {
+                        let x = load_chunk(lanes, value.row(first + 4 * group + i), chunk);
+                        *quad = lanes.round(lanes.mul(lanes.sub(x, low), inverse));
+                        sum = lanes.add(sum, lanes.to_float(*quad));
+                    }
                 }
+                lanes.store_quads(quad, bytemuck::cast_mut(to));
             }
-            let mut bytes = [0; 64];
-            lanes.store_quads(quad, &mut bytes);
-            for (row, bytes) in rows.chunks_exact_mut(stride).zip(bytes.as_chunks::<4>().0) {
-                row[4 * group..][..4].copy_from_slice(bytes);
+            let channels: [[u8; 64]; LANES] = bytemuck::cast(lanes.transpose(&groups));
+            for (row, bytes) in rows.chunks_exact_mut(shape.key_depth).zip(channels) {
+                row[block].0 = bytes;
             }
-        }
-        for row in rows.chunks_exact_mut(stride) {
-            row[shape.keys.div_ceil(4) * 4..].fill(0);
         }
         let to = scratch.value_sums[at]
             .first_chunk_mut()

@@ -1,7 +1,7 @@
 //! The integer products of a layer by themselves, for benchmarks: their share of what the CPU's product instruction could
 //! do says how well a kernel feeds it.
 
-use super::{Accumulators, MAX_TILE, PackedLinear, Plan, Product};
+use super::{Accumulators, MAX_TILE, Nothing, PackedLinear, Plan, Product};
 use crate::kernels::quantized::QuantizedView;
 use std::hint::black_box;
 
@@ -11,11 +11,12 @@ pub(crate) fn products<P: Product>(product: P, a: QuantizedView<'_>, w: PackedLi
     if a.rows() == 0 || w.n == 0 {
         return;
     }
-    let mut accumulators = Accumulators([[0; MAX_TILE]; 2]);
+    let mut accumulators = Accumulators([[0; MAX_TILE]; 1]);
     let mut state = P::State::default();
-    let mut plan = Plan::of::<P>(a, w);
+    let mut plan = Plan::of(a, w);
     while let Some(step) = plan.next::<P>() {
-        product.whole(&mut state, plan.tile(a, w, step), &mut accumulators.0[0]);
+        let tile = plan.tile(a, w, step);
+        product.multiply(&mut state, tile, &mut accumulators.0[0], &mut Nothing);
         black_box(&mut accumulators);
     }
 }

@@ -43,9 +43,8 @@ impl Heads {
         let mut out = vec![0.0; self.tokens * self.head_size];
         let view = MatrixMut::new(&mut out, self.tokens, self.head_size, self.head_size);
         kernel.attention(
-            self.part(0),
-            self.part(1),
-            self.part(2),
+            [0, 1, 2].map(|part| self.part(part)),
+            1,
             self.scale(),
             scratch,
             view,
@@ -130,9 +129,8 @@ fn used_scratch_and_apart_queries_change_nothing() {
                 let view = MatrixMut::new(&mut out, query.len(), head_size, head_size);
                 let queries = heads.part(0).row_range(query.clone());
                 kernel.attention(
-                    queries,
-                    heads.part(1),
-                    heads.part(2),
+                    [queries, heads.part(1), heads.part(2)],
+                    1,
                     heads.scale(),
                     &mut scratch,
                     view,
@@ -142,6 +140,39 @@ fn used_scratch_and_apart_queries_change_nothing() {
             }
         }
     });
+}
+
+#[test]
+fn heads_side_by_side_are_what_each_is_alone() {
+    let random = &mut Random(26);
+    for (count, head_size) in [(2, 16), (3, 26), (5, 32), (12, 32)] {
+        for tokens in [1, 17, 64, 65] {
+            let all = Heads::new(tokens, count * head_size, random);
+            for_each_kernel(|kernel| {
+                let scale = 0.2;
+                let mut scratch = AttentionScratch::default();
+                let mut together = vec![0.0; tokens * count * head_size];
+                let width = count * head_size;
+                let [q, k, v] = [0, 1, 2].map(|part| all.part(part));
+                let out = MatrixMut::new(&mut together, tokens, width, width);
+                kernel.attention([q, k, v], count, scale, &mut scratch, out);
+                let mut alone = vec![0.0; tokens * width];
+                for head in 0..count {
+                    let columns = head * head_size..(head + 1) * head_size;
+                    let out = MatrixMut::new(&mut alone, tokens, width, width);
+                    let (_, rest) = out.split_columns(columns.start);
+                    let (out, _) = rest.split_columns(head_size);
+                    let [q, k, v] = [q, k, v].map(|rows| rows.column_range(columns.clone()));
+                    kernel.attention([q, k, v], 1, scale, &mut scratch, out);
+                }
+                assert_eq!(
+                    bits(&together),
+                    bits(&alone),
+                    "{kernel:?}, {tokens} tokens, {count} heads of {head_size}"
+                );
+            });
+        }
+    }
 }
 
 #[test]

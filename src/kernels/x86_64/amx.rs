@@ -4,11 +4,10 @@
 use super::avx512::Avx512;
 use super::avx512_vnni;
 use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Product, Tile};
+use crate::kernels::product::{Meanwhile, Product, Tile};
 use crate::kernels::quantized::Block;
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
-use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Proof of AMX tiles with 8-bit products, of the operating system's permission to use them, and of AVX-512 with VNNI.
@@ -154,31 +153,20 @@ impl Product for Amx {
         self,
         state: &mut Configured,
         tile: Tile<'_>,
-        blocks: Range<usize>,
         accumulators: &mut [i32],
+        meanwhile: &mut impl Meanwhile,
     ) {
         tile.check(accumulators, MR);
-        assert!(blocks.start < blocks.end && blocks.end <= tile.depth);
         if tile.rows < MIN_ROWS {
-            if blocks.start == 0 {
-                // SAFETY: `self` proves VNNI too.
-                unsafe { avx512_vnni::multiply::<MR>(tile, accumulators) };
-            }
-            return;
+            // SAFETY: `self` proves VNNI too.
+            return unsafe { avx512_vnni::multiply::<MR>(tile, accumulators) };
         }
         state.shape(tile.rows);
         // SAFETY: the tile passed its check and the registers have its shape.
-        unsafe { products(tile, blocks) }
-    }
-
-    #[inline(always)]
-    fn store(self, tile: Tile<'_>, accumulators: &mut [i32]) {
-        tile.check(accumulators, MR);
-        if tile.rows < MIN_ROWS {
-            return;
+        unsafe {
+            wide_products(tile, meanwhile);
+            store(accumulators);
         }
-        // SAFETY: `multiply` has shaped the registers.
-        unsafe { store(accumulators) }
     }
 
     #[inline(always)]
@@ -316,56 +304,63 @@ unsafe fn square_products(tile: Tile<'_>) {
     }
 }
 
-/// Adds the products of some blocks of up to four panels to the accumulating tiles, which block 0 clears. A panel that
-/// the tile lacks repeats its last one.
+/// Products of one tile of rows with up to four panels. A panel that the tile lacks repeats its last one.
 ///
 /// # Safety
-/// The tile registers are shaped for the tile's rows, the tile passed its check and has the blocks, at least one.
+/// The tile registers are shaped for the tile's rows, and the tile passed its check.
 #[inline(always)]
-unsafe fn products(tile: Tile<'_>, blocks: Range<usize>) {
-    let first = blocks.start;
-    let panel = |index: usize| tile.panel(index.min(tile.panels - 1))[first * 1024..].as_ptr();
-    if first == 0 {
-        // SAFETY: it touches nothing but tile registers, which the caller has shaped.
-        unsafe {
-            asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                options(nomem, nostack, preserves_flags),
-            );
-        }
-    }
+unsafe fn wide_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
+    let panel = |index: usize| tile.panel(index.min(tile.panels - 1)).as_ptr();
+    let panels = [panel(0), panel(1), panel(2), panel(3)];
+    let (line, stride) = (64usize, tile.row_stride * 64);
+    meanwhile.begin(NR * tile.depth);
     // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
     unsafe {
         asm!(
-            "2:",
-            "tileloadd tmm4, [{a} + {stride}]",
-            "tileloadd tmm5, [{b0} + {line}]",
-            "tdpbusd tmm0, tmm4, tmm5",
-            "tileloadd tmm6, [{b1} + {line}]",
-            "tdpbusd tmm1, tmm4, tmm6",
-            "tileloadd tmm7, [{b2} + {line}]",
-            "tdpbusd tmm2, tmm4, tmm7",
-            "tileloadd tmm5, [{b3} + {line}]",
-            "tdpbusd tmm3, tmm4, tmm5",
-            "add {a}, 64",
-            "add {b0}, 1024",
-            "add {b1}, 1024",
-            "add {b2}, 1024",
-            "add {b3}, 1024",
-            "dec {depth}",
-            "jnz 2b",
-            a = inout(reg) tile.rows_of_blocks[first..].as_ptr() => _,
-            b0 = inout(reg) panel(0) => _,
-            b1 = inout(reg) panel(1) => _,
-            b2 = inout(reg) panel(2) => _,
-            b3 = inout(reg) panel(3) => _,
-            depth = inout(reg) blocks.len() => _,
-            stride = in(reg) tile.row_stride * 64,
-            line = in(reg) 64usize,
-            options(nostack, readonly),
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            options(nomem, nostack, preserves_flags),
         );
+        for block in 0..tile.depth {
+            let rows = tile.rows_of_blocks.as_ptr().add(block);
+            let b = panels.map(|panel| panel.add(block * 64 * LANES));
+            asm!(
+                "tileloadd tmm4, [{rows} + {stride}]",
+                "tileloadd tmm5, [{b} + {line}]",
+                "tdpbusd tmm0, tmm4, tmm5",
+                rows = in(reg) rows,
+                stride = in(reg) stride,
+                b = in(reg) b[0],
+                line = in(reg) line,
+                options(nostack, readonly, preserves_flags),
+            );
+            meanwhile.part();
+            asm!(
+                "tileloadd tmm6, [{b} + {line}]",
+                "tdpbusd tmm1, tmm4, tmm6",
+                b = in(reg) b[1],
+                line = in(reg) line,
+                options(nostack, readonly, preserves_flags),
+            );
+            meanwhile.part();
+            asm!(
+                "tileloadd tmm7, [{b} + {line}]",
+                "tdpbusd tmm2, tmm4, tmm7",
+                b = in(reg) b[2],
+                line = in(reg) line,
+                options(nostack, readonly, preserves_flags),
+            );
+            meanwhile.part();
+            asm!(
+                "tileloadd tmm5, [{b} + {line}]",
+                "tdpbusd tmm3, tmm4, tmm5",
+                b = in(reg) b[3],
+                line = in(reg) line,
+                options(nostack, readonly, preserves_flags),
+            );
+            meanwhile.part();
+        }
     }
 }

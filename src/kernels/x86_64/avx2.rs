@@ -3,9 +3,8 @@
 
 use super::avx2_lanes::{self, Avx2Lanes};
 use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Product, Tile};
+use crate::kernels::product::{Meanwhile, Product, Tile};
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -45,7 +44,13 @@ impl Product for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, _: Range<usize>, accumulators: &mut [i32]) {
+    fn multiply(
+        self,
+        _: &mut (),
+        tile: Tile<'_>,
+        accumulators: &mut [i32],
+        _: &mut impl Meanwhile,
+    ) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(tile, accumulators) }
     }

@@ -122,6 +122,15 @@ impl Lanes for Avx2Lanes {
     }
 
     #[inline(always)]
+    fn store_int(self, x: [__m256i; 2], to: &mut [i32; LANES]) {
+        // SAFETY: `self` proves that the CPU has the instruction; both halves lie in the array.
+        unsafe {
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), x[0]);
+            _mm256_storeu_si256(to.as_mut_ptr().add(8).cast(), x[1]);
+        }
+    }
+
+    #[inline(always)]
     fn load_int(self, from: &[i32; LANES]) -> [__m256i; 2] {
         // SAFETY: `self` proves that the CPU has the instruction; both halves lie in the array.
         unsafe {

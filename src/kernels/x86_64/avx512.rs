@@ -60,6 +60,7 @@ impl Lanes for Avx512 {
         fn select(mask: __mmask16, a: __m512, b: __m512) -> __m512 = _mm512_mask_blend_ps(mask, b, a);
         fn round(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
         fn to_float(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
+        fn store_int(x: __m512i, to: &mut [i32; LANES]) -> () = _mm512_storeu_si512(to.as_mut_ptr().cast(), x);
         fn load_int(from: &[i32; LANES]) -> __m512i = _mm512_loadu_si512(from.as_ptr().cast());
         fn splat_int(x: i32) -> __m512i = _mm512_set1_epi32(x);
         fn add_int(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);

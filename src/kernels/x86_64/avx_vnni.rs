@@ -2,9 +2,8 @@
 
 use super::avx2_lanes::{self, Avx2Lanes};
 use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Product, Tile};
+use crate::kernels::product::{Meanwhile, Product, Tile};
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 /// Proof of AVX2 with AVX-VNNI.
 #[derive(Clone, Copy)]
@@ -41,7 +40,13 @@ impl Product for AvxVnni {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, _: Range<usize>, accumulators: &mut [i32]) {
+    fn multiply(
+        self,
+        _: &mut (),
+        tile: Tile<'_>,
+        accumulators: &mut [i32],
+        _: &mut impl Meanwhile,
+    ) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(tile, accumulators) }
     }
