@@ -43,7 +43,8 @@ pub struct Arguments {
     #[arg(long)]
     revision: Option<String>,
     /// Compare the written model with the checkpoint in f32 on these lines of text, and print how faithful it is ('-' for
-    /// stdin)
+    /// stdin). It covers the hidden states of all layers, the vectors, and the logits of sequence classification, not those
+    /// of other heads
     #[arg(long, value_name = "TEXTS")]
     report: Option<PathBuf>,
     /// Write the report as JSON too

@@ -284,6 +284,15 @@ fn encoder_folder(directory: &Path) -> Result<String> {
         .map_or_else(String::new, |module| module.path))
 }
 
+/// What describes a tokenizer where there is no `tokenizer.json`.
+const VOCABULARY_FILES: [&str; 5] = [
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+];
+
 /// Download of one commit.
 struct Download<'a> {
     api: Api,
@@ -311,19 +320,18 @@ impl Download<'_> {
             "{} holds no config.json; it is not a transformers checkpoint",
             self.id
         );
-        let vocabulary = if self.lists(&encoder, "tokenizer.json") {
-            "tokenizer.json"
-        } else {
-            "vocab.txt"
+        let vocabulary: &[&str] = match self.lists(&encoder, "tokenizer.json") {
+            true => &["tokenizer.json"],
+            false => &VOCABULARY_FILES,
         };
         for name in [
             "config.json",
-            vocabulary,
             "tokenizer_config.json",
             "special_tokens_map.json",
             "added_tokens.json",
         ]
         .iter()
+        .chain(vocabulary)
         .chain(sentence::encoder_settings_files())
         {
             self.file(&encoder, name)?;

@@ -72,7 +72,11 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
         )
     })?;
     let mut model = config::parse(&json)?;
-    let mut tokenizer = Tokenizer::read(encoder, sentence.lowercase, model.family)?;
+    let mut tokenizer = Tokenizer::read(
+        encoder,
+        sentence.lowercase,
+        model.family.tokenizer(&model.config.model_type),
+    )?;
     let has_segments = model.config.type_vocab_size > 1 && tokenizer.gives_segments;
     if !has_segments && tokenizer.drop_segments() && model.config.type_vocab_size > 1 {
         tokenizer.notices.push(

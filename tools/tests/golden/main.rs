@@ -5,6 +5,7 @@ mod families;
 mod family_heads;
 mod heads;
 mod invariance;
+mod pieces;
 mod recipe;
 mod reference;
 mod report;

@@ -1,6 +1,6 @@
 //! ALBERT: layers that share their weights, narrower embeddings.
 
-use super::{CHOICE, Counting, Family, KEYS, Keys, PreTraining, Projection, TokenizerFiles};
+use super::{CHOICE, Counting, Family, KEYS, Keys, PreTraining, Projection, TokenizerKind};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -66,5 +66,5 @@ pub(super) const FAMILY: Family = Family {
     transform: None,
     pre_training: PreTraining::MaskedWords,
     choice: CHOICE,
-    files: TokenizerFiles::None,
+    tokenizers: &[TokenizerKind::Albert],
 };

@@ -1,6 +1,6 @@
 //! BERT itself.
 
-use super::{CHOICE, Counting, Family, KEYS, PreTraining, Projection, TokenizerFiles};
+use super::{CHOICE, Counting, Family, KEYS, PreTraining, Projection, TokenizerKind};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -17,5 +17,5 @@ pub(super) const FAMILY: Family = Family {
     transform: None,
     pre_training: PreTraining::NextSentence,
     choice: CHOICE,
-    files: TokenizerFiles::Vocabulary,
+    tokenizers: &[TokenizerKind::Bert],
 };

@@ -1,6 +1,6 @@
 //! DistilBERT: names of its own for everything, no segments, one epsilon.
 
-use super::{Choice, Counting, Family, Keys, PreTraining, Projection, TokenizerFiles};
+use super::{Choice, Counting, Family, Keys, PreTraining, Projection, TokenizerKind};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -67,5 +67,5 @@ pub(super) const FAMILY: Family = Family {
         activation: Activation::Relu,
         summary: false,
     },
-    files: TokenizerFiles::Vocabulary,
+    tokenizers: &[TokenizerKind::Bert],
 };

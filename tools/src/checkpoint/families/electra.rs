@@ -1,6 +1,6 @@
 //! ELECTRA, discriminator and generator: narrower embeddings, a classifier with GELU and without pooler.
 
-use super::{Choice, Counting, Family, KEYS, PreTraining, Projection, TokenizerFiles};
+use super::{Choice, Counting, Family, KEYS, PreTraining, Projection, TokenizerKind};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -42,5 +42,5 @@ pub(super) const FAMILY: Family = Family {
         activation: Activation::Gelu,
         summary: true,
     },
-    files: TokenizerFiles::Vocabulary,
+    tokenizers: &[TokenizerKind::Bert],
 };

@@ -40,19 +40,25 @@ pub(crate) struct Family {
     pub pre_training: PreTraining,
     /// The dense layer of a classifier of choices.
     pub choice: Choice,
-    /// What describes the tokenizer where there is no `tokenizer.json`.
-    pub files: TokenizerFiles,
+    /// The tokenizers of `model_types`, in their order.
+    pub tokenizers: &'static [TokenizerKind],
 }
 
-/// What describes a tokenizer where there is no `tokenizer.json`.
+/// The tokenizers of transformers that differ in the files which describe them where there is no `tokenizer.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TokenizerFiles {
-    /// Nothing that is understood.
-    None,
-    /// `vocab.txt`, as BERT's.
-    Vocabulary,
-    /// `vocab.json` and `merges.txt`, as RoBERTa's.
-    Merges,
+pub(crate) enum TokenizerKind {
+    /// `vocab.txt`.
+    Bert,
+    /// `vocab.txt` with RoBERTa's special tokens.
+    Mpnet,
+    /// `vocab.json` and `merges.txt`.
+    Roberta,
+    /// `sentencepiece.bpe.model`.
+    XlmRoberta,
+    /// `sentencepiece.bpe.model`, with other ids.
+    Camembert,
+    /// `spiece.model`.
+    Albert,
 }
 
 /// Names of settings in `config.json`.
@@ -183,6 +189,12 @@ impl Family {
         self.classes.iter().find_map(|name| task_of(class, name))
     }
 
+    /// The tokenizer of a `model_type`.
+    pub fn tokenizer(&self, model_type: &str) -> TokenizerKind {
+        let types = self.model_types.iter().position(|name| *name == model_type);
+        self.tokenizers[types.unwrap_or(0)]
+    }
+
     /// BERT's name of a tensor.
     pub fn canonical(&self, name: &str) -> String {
         let name = name.strip_prefix(self.prefix).unwrap_or(name);
@@ -252,6 +264,7 @@ mod tests {
     fn every_table_leads_there_and_back() {
         for family in FAMILIES {
             assert_eq!(family.model_types.len(), family.classes.len());
+            assert_eq!(family.model_types.len(), family.tokenizers.len());
             for (theirs, berts) in family.names {
                 let name = theirs.replace('*', "7");
                 let canonical = family.canonical(&name);

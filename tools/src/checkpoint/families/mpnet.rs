@@ -1,7 +1,7 @@
 //! MPNet: a bias by distance in attention, positions behind the padding, no segments, a classifier without pooler.
 
 use super::{
-    CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, Keys, PreTraining, Projection, TokenizerFiles,
+    CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, Keys, PreTraining, Projection, TokenizerKind,
 };
 use bertlet::format::header::Activation;
 
@@ -50,5 +50,5 @@ pub(super) const FAMILY: Family = Family {
     transform: Some(Activation::Gelu),
     pre_training: PreTraining::None,
     choice: CHOICE_BY_OWN_POOLER,
-    files: TokenizerFiles::None,
+    tokenizers: &[TokenizerKind::Mpnet],
 };

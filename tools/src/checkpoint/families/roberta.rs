@@ -1,8 +1,6 @@
 //! RoBERTa, XLM-RoBERTa and CamemBERT: positions behind the padding, one segment, a classifier on `<s>` without pooler.
 
-use super::{
-    CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, PreTraining, Projection, TokenizerFiles,
-};
+use super::{CHOICE_BY_OWN_POOLER, Counting, Family, KEYS, PreTraining, Projection, TokenizerKind};
 use bertlet::format::header::Activation;
 
 pub(super) const FAMILY: Family = Family {
@@ -28,5 +26,9 @@ pub(super) const FAMILY: Family = Family {
     transform: Some(Activation::Gelu),
     pre_training: PreTraining::None,
     choice: CHOICE_BY_OWN_POOLER,
-    files: TokenizerFiles::Merges,
+    tokenizers: &[
+        TokenizerKind::Roberta,
+        TokenizerKind::XlmRoberta,
+        TokenizerKind::Camembert,
+    ],
 };

@@ -11,6 +11,7 @@ use std::path::Path;
 /// The files, in a checkpoint's directory.
 const VOCABULARY: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+pub(super) const FILES: [&str; 2] = [VOCABULARY, MERGES];
 
 /// `RobertaTokenizer`'s defaults; the template needs some of them.
 const SPECIAL: [SpecialToken; 7] = [
@@ -22,11 +23,6 @@ const SPECIAL: [SpecialToken; 7] = [
     ("cls_token", "<s>", true),
     ("mask_token", "<mask>", false),
 ];
-
-/// Whether both files are there.
-pub(super) fn are_there(directory: &Path) -> bool {
-    directory.join(VOCABULARY).exists() && directory.join(MERGES).exists()
-}
 
 /// Builds the equivalent `tokenizer.json`.
 pub(super) fn tokenizer_json(directory: &Path, settings: &Settings) -> Result<Value> {

@@ -5,6 +5,8 @@
 mod check;
 mod json;
 mod merges;
+mod protobuf;
+mod sentencepiece;
 mod settings;
 mod vocab;
 
@@ -12,12 +14,12 @@ pub use check::Encoded;
 pub(crate) use check::compare;
 pub(crate) use settings::Settings;
 
-use super::families::{Family, TokenizerFiles};
+use super::families::TokenizerKind;
 use super::json::Object;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use bertlet::format::header::{TemplatePiece, TokenizerConfig};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// BERT's and RoBERTa's, where no file names one.
 const DEFAULT_MASK_TOKENS: [&str; 2] = ["[MASK]", "<mask>"];
@@ -45,10 +47,11 @@ pub(crate) struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, or where there is none the plain files that the family's tokenizer has, and obeys `tokenizer_config.json`.
+    /// Reads `tokenizer.json`, or where there is none the files of the class that `tokenizer_config.json` names, else of
+    /// `kind`, the model's own. Obeys `tokenizer_config.json`.
     ///
     /// `lowercase` is sentence-transformers' `do_lower_case`: it puts a lowercase step in front of the normalizer.
-    pub fn read(directory: &Path, lowercase: bool, family: &Family) -> Result<Tokenizer> {
+    pub fn read(directory: &Path, lowercase: bool, kind: TokenizerKind) -> Result<Tokenizer> {
         let settings = Settings::read(directory)?;
         let mut notices = Vec::new();
         let path = directory.join("tokenizer.json");
@@ -59,22 +62,7 @@ impl Tokenizer {
                 settings.override_prefix_space(&mut file, &mut notices)?;
                 (path.clone(), file)
             }
-            None if family.files == TokenizerFiles::Vocabulary => (
-                directory.join("vocab.txt"),
-                vocab::tokenizer_json(directory, &settings)?,
-            ),
-            None if family.files == TokenizerFiles::Merges && merges::are_there(directory) => (
-                directory.join("vocab.json"),
-                merges::tokenizer_json(directory, &settings)?,
-            ),
-            None => bail!(
-                "{}: not found{}; save it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
-                path.display(),
-                match family.files {
-                    TokenizerFiles::Merges => ", and not both of vocab.json and merges.txt",
-                    _ => "",
-                }
-            ),
+            None => of_plain_files(directory, &settings, settings.tokenizer()?.unwrap_or(kind))?,
         };
         settings.add_tokens(&mut reference)?;
         // How much text to keep is the caller's choice here, and batches are never padded.
@@ -195,6 +183,43 @@ impl Tokenizer {
             .context("Hugging Face's tokenizers cannot load this tokenizer")
     }
 }
+
+/// The `tokenizer.json` that transformers makes of a tokenizer's files, and the file that its vocabulary is in.
+fn of_plain_files(
+    directory: &Path,
+    settings: &Settings,
+    kind: TokenizerKind,
+) -> Result<(PathBuf, Value)> {
+    let (files, json): (&[&str], Make) = match kind {
+        TokenizerKind::Bert => (&["vocab.txt"], |directory, settings| {
+            vocab::tokenizer_json(directory, settings, &vocab::BERT)
+        }),
+        TokenizerKind::Mpnet => (&["vocab.txt"], |directory, settings| {
+            vocab::tokenizer_json(directory, settings, &vocab::MPNET)
+        }),
+        TokenizerKind::Roberta => (&merges::FILES, merges::tokenizer_json),
+        TokenizerKind::XlmRoberta => (&[sentencepiece::XLM_ROBERTA.file], |directory, settings| {
+            sentencepiece::tokenizer_json(directory, settings, &sentencepiece::XLM_ROBERTA)
+        }),
+        TokenizerKind::Camembert => (&[sentencepiece::CAMEMBERT.file], |directory, settings| {
+            sentencepiece::tokenizer_json(directory, settings, &sentencepiece::CAMEMBERT)
+        }),
+        TokenizerKind::Albert => (&[sentencepiece::ALBERT.file], |directory, settings| {
+            sentencepiece::tokenizer_json(directory, settings, &sentencepiece::ALBERT)
+        }),
+    };
+    ensure!(
+        files.iter().all(|file| directory.join(file).exists()),
+        "{}: no tokenizer found; expected tokenizer.json or {}. transformers saves the former: \
+         AutoTokenizer.from_pretrained(…).save_pretrained(…)",
+        directory.display(),
+        files.join(" and ")
+    );
+    Ok((directory.join(files[0]), json(directory, settings)?))
+}
+
+/// Makes a `tokenizer.json` of the files in a directory.
+type Make = fn(&Path, &Settings) -> Result<Value>;
 
 /// The file at `path` as it stands, or the JSON of `obeyed` where that differs in more than truncation and padding, which
 /// nothing looks at. Numbers then keep their digits: pieces are chosen by the last bit of their scores.

@@ -1,5 +1,6 @@
 //! `tokenizer_config.json` with its companions `special_tokens_map.json` and `added_tokens.json`.
 
+use crate::checkpoint::families::TokenizerKind;
 use crate::checkpoint::json::{Object, kind};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -22,6 +23,18 @@ const GENERIC_CLASSES: [&str; 5] = [
     "XLMRobertaTokenizer",
     "CamembertTokenizer",
     "AlbertTokenizer",
+];
+
+/// Classes whose files are known where there is no `tokenizer.json`.
+const KINDS: [(&str, TokenizerKind); 8] = [
+    ("BertTokenizer", TokenizerKind::Bert),
+    ("DistilBertTokenizer", TokenizerKind::Bert),
+    ("ElectraTokenizer", TokenizerKind::Bert),
+    ("MPNetTokenizer", TokenizerKind::Mpnet),
+    ("RobertaTokenizer", TokenizerKind::Roberta),
+    ("XLMRobertaTokenizer", TokenizerKind::XlmRoberta),
+    ("CamembertTokenizer", TokenizerKind::Camembert),
+    ("AlbertTokenizer", TokenizerKind::Albert),
 ];
 
 /// A special token: its setting, what it is where the files are silent, and whether the tokenizer does not do without it.
@@ -62,6 +75,15 @@ impl Settings {
         };
         settings.class()?;
         Ok(settings)
+    }
+
+    /// The tokenizer that `tokenizer_config.json` names, if it is one with files of its own.
+    pub fn tokenizer(&self) -> Result<Option<TokenizerKind>> {
+        Ok(self.class()?.and_then(|name| {
+            let mut kinds = KINDS.iter();
+            let kind = kinds.find(|(class, _)| is_one_of(name, &[class]));
+            kind.map(|(_, kind)| *kind)
+        }))
     }
 
     fn class(&self) -> Result<Option<&str>> {
@@ -194,6 +216,10 @@ impl Settings {
                 Some(stated) => stated,
                 None => special_token(&Value::from(*default))?,
             };
+            // A name alone has the flags that the list of added tokens gives it.
+            if let Some(stated) = self.stated_flags(&content)? {
+                entry = special_token(&stated)?.1;
+            }
             match vocabulary.get(&content) {
                 Some(id) => {
                     entry["id"] = id.clone();
@@ -213,6 +239,39 @@ impl Settings {
             names.insert((*setting).to_owned(), content.into());
         }
         Ok(SpecialTokens { added, names })
+    }
+
+    /// Gives the mask token the blank in front of it, unless the files state its flags.
+    pub fn let_mask_take_blank(&self, special: &mut SpecialTokens) -> Result<()> {
+        let mask = &special.names["mask_token"];
+        for source in [&self.config, &self.special] {
+            if let Some(value) = source.get("mask_token") {
+                if value.is_object() {
+                    return Ok(());
+                }
+                break;
+            }
+        }
+        if self
+            .stated_flags(mask.as_str().unwrap_or_default())?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let mut entries = special.added.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry["content"] == *mask) {
+            entry["lstrip"] = true.into();
+        }
+        Ok(())
+    }
+
+    /// The entry of a token in `added_tokens_decoder`.
+    fn stated_flags(&self, content: &str) -> Result<Option<Value>> {
+        let Some(decoder) = self.config.object("added_tokens_decoder")? else {
+            return Ok(None);
+        };
+        let mut values = decoder.iter().map(|(_, value)| value);
+        Ok(values.find(|value| value["content"] == content).cloned())
     }
 
     /// Whether the model is to get segment ids; transformers leaves out what `model_input_names` does not name.
