@@ -1,7 +1,8 @@
 //! The integer products of a layer by themselves, for benchmarks: their share of what the CPU's product instruction could
 //! do says how well a kernel feeds it.
 
-use super::{Accumulators, MAX_TILE, Nothing, PackedLinear, Plan, Product};
+use super::plan::Plan;
+use super::{Accumulators, MAX_TILE, Nothing, PackedLinear, Product};
 use crate::kernels::quantized::QuantizedView;
 use std::hint::black_box;
 
