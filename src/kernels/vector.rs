@@ -78,12 +78,14 @@ fn rows<L: Lanes, W: Weight, const N: usize>(
     let k = x.len();
     let mut sums = [lanes.zero(); N];
     let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut from: [&[[W; LANES]]; N] = [&[]; N];
+    for (row, from) in from.iter_mut().enumerate() {
+        *from = &weight[row * k..][..k].as_chunks().0[..chunks.len()];
+    }
     for (chunk, x) in chunks.iter().enumerate() {
         let x = lanes.load(x);
-        for (row, sum) in sums.iter_mut().enumerate() {
-            let from = &weight[row * k + chunk * LANES..];
-            let from = from.first_chunk().expect("a whole vector");
-            *sum = lanes.fma(W::load(lanes, from), x, *sum);
+        for (from, sum) in from.iter().zip(&mut sums) {
+            *sum = lanes.fma(W::load(lanes, &from[chunk]), x, *sum);
         }
     }
     if !rest.is_empty() {
