@@ -17,7 +17,10 @@ use super::{
 };
 use anyhow::{Result, anyhow};
 use queue::{Job, Limits, Next, Queue};
-use std::{sync::Arc, thread, time::Duration};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 /// What a bad record does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -270,13 +273,13 @@ impl Drop for Watch {
 }
 
 /// Starts a thread with `stack` bytes of stack.
-fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<()> {
+fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<Thread> {
     let started = thread::Builder::new()
         .name(name.to_owned())
         .stack_size(stack)
         .spawn(body);
     match started {
-        Ok(_) => Ok(()),
+        Ok(handle) => Ok(handle.thread().clone()),
         Err(error) => Err(anyhow!(
             "a thread cannot be started: {error}; try fewer with --threads"
         )),
@@ -314,15 +317,33 @@ fn start(
             }
         }
     };
-    spawn("reader", STACK, read)?;
-    for _ in 0..settings.workers {
+    // One after the other, and all of them before there is work: where memory is limited, a thread that cannot be started
+    // must be the first thing that fails, with a message, rather than an allocation of one that could.
+    let started = Arc::new(AtomicUsize::new(0));
+    let starter = thread::current();
+    let mut waiting = Vec::with_capacity(settings.workers);
+    for worker in 1..=settings.workers {
         let (watch, task) = (Watch(queue.clone()), task.clone());
+        let (gate, starter) = (started.clone(), starter.clone());
+        let all = settings.workers;
         let work = move || {
             let Watch(queue) = &watch;
+            gate.fetch_add(1, Ordering::AcqRel);
+            starter.unpark();
+            while gate.load(Ordering::Acquire) <= all {
+                thread::park();
+            }
             task.work(queue, settings);
         };
-        spawn("worker", STACK, work)?;
+        let thread = spawn("worker", STACK, work)?;
+        while started.load(Ordering::Acquire) < worker {
+            thread::park();
+        }
+        waiting.push(thread);
     }
+    spawn("reader", STACK, read)?;
+    started.fetch_add(1, Ordering::AcqRel);
+    waiting.iter().for_each(Thread::unpark);
     Ok(())
 }
 
