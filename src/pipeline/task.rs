@@ -193,7 +193,11 @@ fn run_all<T: Task + ?Sized>(
     };
     std::thread::scope(|scope| {
         for _ in 1..lanes {
-            scope.spawn(work);
+            // Where no more can be started, fewer do the same work.
+            let started = std::thread::Builder::new().spawn_scoped(scope, work);
+            if started.is_err() {
+                break;
+            }
         }
         work();
     });

@@ -112,7 +112,11 @@ impl Workers {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(work);
+                // Where no more can be started, fewer do the same work.
+                let started = std::thread::Builder::new().spawn_scoped(scope, work);
+                if started.is_err() {
+                    break;
+                }
             }
             work();
         });
