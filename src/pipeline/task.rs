@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::encoder::{Encoder, States};
 use super::model::Model;
 use super::text_encoder::EncodedText;
-use super::threads::physical_cores;
+use super::threads::{on_threads, physical_cores};
 use crate::error::Result;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -191,16 +191,7 @@ fn run_all<T: Task + ?Sized>(
             }
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..lanes {
-            // Where no more can be started, fewer do the same work.
-            let started = std::thread::Builder::new().spawn_scoped(scope, work);
-            if started.is_err() {
-                break;
-            }
-        }
-        work();
-    });
+    on_threads(lanes, work);
     if let Some((_, error)) = lock(&failure).take() {
         return Err(error);
     }

@@ -45,6 +45,20 @@ fn parse_list(list: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
+/// Does `work` on this thread and up to `threads` − 1 others at once, and returns when all have ended. Where no more can
+/// be started, fewer do the same work.
+pub(super) fn on_threads(threads: usize, work: impl Fn() + Copy + Send) {
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            let started = std::thread::Builder::new().spawn_scoped(scope, work);
+            if started.is_err() {
+                break;
+            }
+        }
+        work();
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

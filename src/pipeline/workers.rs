@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::encoder::Encoder;
 use super::model::Model;
 use super::text_encoder::{Text, TextEncoder, TextOptions};
-use super::threads::physical_cores;
+use super::threads::{on_threads, physical_cores};
 use crate::error::Result;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,16 +110,7 @@ impl Workers {
             }
             self.give_back(worker);
         };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                // Where no more can be started, fewer do the same work.
-                let started = std::thread::Builder::new().spawn_scoped(scope, work);
-                if started.is_err() {
-                    break;
-                }
-            }
-            work();
-        });
+        on_threads(threads, work);
         let mut all = Vec::new();
         for result in results {
             all.extend(

@@ -1,4 +1,4 @@
-//! Attention of one sequence and head in 8-bit integers.
+//! Attention of one sequence in 8-bit integers, head by head.
 //!
 //! Everything is computed transposed, sixteen queries side by side in the lanes and one key after another, so that
 //! neither the largest score nor the sum of the weights needs a reduction across lanes, however short the sequence.
@@ -11,7 +11,7 @@
 //!   the weights add up to 1.
 //!
 //! All of it depends on this sequence alone. Sixteen queries pass through everything at a time, so that their scores and
-//! weights for 512 keys stay in the first-level cache.
+//! weights stay near: 48 KiB for 512 keys, beside as much for keys and values.
 
 mod pack;
 
