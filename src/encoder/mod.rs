@@ -59,6 +59,11 @@ impl Scratch {
         self.team.resize(threads);
     }
 
+    /// The threads that share each pass.
+    pub(crate) fn team(&mut self) -> &mut Team {
+        &mut self.team
+    }
+
     /// The stopwatch of the passes that use this memory: that of the calling thread.
     pub(crate) fn clock(&mut self) -> &mut Clock {
         if self.members.is_empty() {

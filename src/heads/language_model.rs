@@ -1,10 +1,10 @@
 //! A masked token's hidden state to one score for each entry of the vocabulary: dense → activation → LayerNorm → decoder.
 
 use super::Dense;
-use crate::encoder::{self, EncoderTensors};
+use crate::encoder::{self, Forward};
 use crate::format::header::Activation;
-use crate::format::{FormatError, Locator, ModelFile, Tensor};
-use crate::kernels::{Kernel, MatrixMut};
+use crate::format::{FormatError, Locator, Tensor};
+use crate::kernels::{MatrixMut, Team};
 use half::f16;
 
 /// The head of masked language modelling.
@@ -45,35 +45,43 @@ impl LanguageModelHead {
         })
     }
 
-    /// Writes the logits `[vocab_size]` of one token to `out`; `hidden` is its hidden state, `transformed` is scratch.
-    pub(crate) fn forward(
+    /// Computes the logits of some tokens whose hidden states, `[hidden_size]` each, these are: `[tokens, vocab_size]`.
+    /// `scratch` is working memory; `team` shares the vocabulary.
+    pub(crate) fn forward<'s>(
         &self,
-        file: &ModelFile,
-        tensors: &EncoderTensors,
-        kernel: Kernel,
-        hidden: &[f32],
-        transformed: &mut Vec<f32>,
-        out: &mut Vec<f32>,
-    ) {
+        encoder: Forward<'_>,
+        states: &[&[f32]],
+        scratch: &'s mut LanguageModelScratch,
+        team: &mut Team,
+    ) -> MatrixMut<'s> {
+        let Forward { file, kernel, .. } = encoder;
+        let LanguageModelScratch {
+            transformed,
+            logits,
+        } = scratch;
         transformed.clear();
-        self.transform.forward(file, kernel, hidden, transformed);
+        for state in states {
+            self.transform.forward(file, kernel, state, transformed);
+        }
         let [weight, bias] = self.layer_norm.map(|tensor| file.get(tensor));
-        let width = transformed.len();
-        kernel.layer_norm(
-            MatrixMut::new(transformed, 1, width, width),
-            weight,
-            bias,
-            file.header().config.layer_norm_eps,
-        );
+        let (tokens, width) = (states.len(), weight.len());
+        let eps = file.header().config.layer_norm_eps;
+        let mut rows = MatrixMut::new(transformed, tokens, width, width);
+        kernel.layer_norm(rows.reborrow(), weight, bias, eps);
         let bias = file.get(self.bias);
-        out.clear();
-        out.resize(bias.len(), 0.0);
-        match self.decoder {
-            Some(decoder) => kernel.matrix_vector_f16(file.get(decoder), transformed, out),
-            None => tensors.decode_words(file, kernel, transformed, out),
-        }
-        for (logit, bias) in out.iter_mut().zip(bias) {
-            *logit += bias;
-        }
+        let words = bias.len();
+        logits.resize(tokens * words, 0.0);
+        let mut out = MatrixMut::new(logits, tokens, words, words);
+        encoder.decode_words(self.decoder, bias, rows.view(), out.reborrow(), team);
+        out
     }
+}
+
+/// Working memory of a [`LanguageModelHead`].
+#[derive(Debug, Default)]
+pub(crate) struct LanguageModelScratch {
+    /// `[tokens, embedding_width]`
+    transformed: Vec<f32>,
+    /// `[tokens, vocab_size]`
+    logits: Vec<f32>,
 }

@@ -18,7 +18,7 @@ pub(crate) use elementary::{exp, ln};
 pub use entities::Aggregation;
 pub(crate) use entities::{LabelScheme, LabelledToken, group};
 pub use function::Function;
-pub(crate) use language_model::LanguageModelHead;
+pub(crate) use language_model::{LanguageModelHead, LanguageModelScratch};
 pub use pooling::cosine;
 pub(crate) use pooling::{normalize, pool};
 pub(crate) use spans::{Span, best_spans, spans};

@@ -335,18 +335,26 @@ impl Kernel {
         unsafe { (self.0.convert_f16)(x, out) }
     }
 
-    /// out = weight·x, with `weight` `[n, k]` in bytes, `x` `[k]` and `out` `[n]`; the products are of f32.
+    /// out = x·weightᵀ, with `weight` `[n, k]` in bytes, `x` `[m, k]` and `out` `[m, n]`; the products are of f32. A row of
+    /// `out` does not depend on the others.
     ///
     /// # Panics
-    /// If the lengths do not fit each other.
-    pub fn matrix_vector_i8(&self, weight: &[i8], x: &[f32], out: &mut [f32]) {
-        assert_eq!(
-            weight.len(),
-            x.len() * out.len(),
-            "matrix_vector_i8: lengths"
-        );
+    /// If the shapes do not fit each other.
+    pub fn matrix_product_i8(&self, weight: &[i8], x: Matrix<'_>, out: MatrixMut<'_>) {
+        check_product("matrix_product_i8", weight.len(), x, &out);
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.matrix_vector_i8)(weight, x, out) }
+        unsafe { (self.0.matrix_product_i8)(weight, x, out) }
+    }
+
+    /// out = x·weightᵀ, with `weight` `[n, k]` in half precision, `x` `[m, k]` and `out` `[m, n]`. A row of `out` does not
+    /// depend on the others.
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other.
+    pub fn matrix_product_f16(&self, weight: &[f16], x: Matrix<'_>, out: MatrixMut<'_>) {
+        check_product("matrix_product_f16", weight.len(), x, &out);
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.matrix_product_f16)(weight, x, out) }
     }
 
     /// out = weight·x, with `weight` `[n, k]` in half precision, `x` `[k]` and `out` `[n]`.
@@ -354,13 +362,8 @@ impl Kernel {
     /// # Panics
     /// If the lengths do not fit each other.
     pub fn matrix_vector_f16(&self, weight: &[f16], x: &[f32], out: &mut [f32]) {
-        assert_eq!(
-            weight.len(),
-            x.len() * out.len(),
-            "matrix_vector_f16: lengths"
-        );
-        // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.matrix_vector_f16)(weight, x, out) }
+        let (x, out) = one_row(x, out);
+        self.matrix_product_f16(weight, x, out);
     }
 
     /// out = weight·x, with `weight` `[n, k]`, `x` `[k]` and `out` `[n]`.
@@ -368,12 +371,23 @@ impl Kernel {
     /// # Panics
     /// If the lengths do not fit each other.
     pub fn matrix_vector_f32(&self, weight: &[f32], x: &[f32], out: &mut [f32]) {
-        assert_eq!(
-            weight.len(),
-            x.len() * out.len(),
-            "matrix_vector_f32: lengths"
-        );
+        let (x, out) = one_row(x, out);
+        check_product("matrix_vector_f32", weight.len(), x, &out);
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.matrix_vector_f32)(weight, x, out) }
+        unsafe { (self.0.matrix_product_f32)(weight, x, out) }
     }
+}
+
+/// Vectors as matrices.
+fn one_row<'a>(x: &'a [f32], out: &'a mut [f32]) -> (Matrix<'a>, MatrixMut<'a>) {
+    let (k, n) = (x.len(), out.len());
+    (Matrix::new(x, 1, k, k), MatrixMut::new(out, 1, n, n))
+}
+
+fn check_product(name: &str, weights: usize, x: Matrix<'_>, out: &MatrixMut<'_>) {
+    assert_eq!(
+        (weights, x.rows()),
+        (x.columns() * out.columns(), out.rows()),
+        "{name}: shapes"
+    );
 }

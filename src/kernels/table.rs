@@ -28,9 +28,9 @@ pub(crate) struct Table {
     pub(crate) embed_i8: unsafe fn(&[i8], f32, &[f16], &mut [f32]),
     pub(crate) embed_f16: unsafe fn(&[f16], &[f16], &mut [f32]),
     pub(crate) convert_f16: unsafe fn(&[f16], &mut [f32]),
-    pub(crate) matrix_vector_f16: unsafe fn(&[f16], &[f32], &mut [f32]),
-    pub(crate) matrix_vector_i8: unsafe fn(&[i8], &[f32], &mut [f32]),
-    pub(crate) matrix_vector_f32: unsafe fn(&[f32], &[f32], &mut [f32]),
+    pub(crate) matrix_product_f16: unsafe fn(&[f16], Matrix<'_>, MatrixMut<'_>),
+    pub(crate) matrix_product_i8: unsafe fn(&[i8], Matrix<'_>, MatrixMut<'_>),
+    pub(crate) matrix_product_f32: unsafe fn(&[f32], Matrix<'_>, MatrixMut<'_>),
 }
 
 /// `functions! { PROOF; fn name(arguments) = what to run with the proof; … }`: each function, compiled with the
@@ -56,17 +56,17 @@ macro_rules! table {
             embed_f16(word: &[f16], position: &[f16], out: &mut [f32])
                 = |p| rows::embed_f16(p.lanes(), word, position, out);
             convert_f16(x: &[f16], out: &mut [f32]) = |p| rows::convert_f16(p.lanes(), x, out);
-            matrix_vector_i8(weight: &[i8], x: &[f32], out: &mut [f32])
-                = |p| vector::matrix_vector(p.lanes(), weight, x, out);
-            matrix_vector_f16(weight: &[f16], x: &[f32], out: &mut [f32])
-                = |p| vector::matrix_vector(p.lanes(), weight, x, out);
-            matrix_vector_f32(weight: &[f32], x: &[f32], out: &mut [f32])
-                = |p| vector::matrix_vector(p.lanes(), weight, x, out);
+            matrix_product_i8(weight: &[i8], x: Matrix<'_>, out: MatrixMut<'_>)
+                = |p| vector::matrix_product(p.lanes(), weight, x, out);
+            matrix_product_f16(weight: &[f16], x: Matrix<'_>, out: MatrixMut<'_>)
+                = |p| vector::matrix_product(p.lanes(), weight, x, out);
+            matrix_product_f32(weight: &[f32], x: Matrix<'_>, out: MatrixMut<'_>)
+                = |p| vector::matrix_product(p.lanes(), weight, x, out);
         );
         Table {
             name: $name, supported: $supported,
             quantize_rows, linear, products, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
-            matrix_vector_i8, matrix_vector_f16, matrix_vector_f32,
+            matrix_product_i8, matrix_product_f16, matrix_product_f32,
         }
     }};
     (@functions $proof:path; $($name:ident($($argument:ident: $type:ty),*) = |$p:ident| $body:expr;)*) => {$(

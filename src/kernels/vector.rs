@@ -1,6 +1,7 @@
-//! A matrix times one vector, in f32: small heads on top of pooled vectors.
+//! A matrix times one vector or some, in f32: small heads on top of hidden states, and the words for masks.
 
 use super::lanes::{LANES, Lanes};
+use super::matrix::{Matrix, MatrixMut};
 use half::f16;
 
 /// Elements of a matrix that can be read as f32.
@@ -42,62 +43,115 @@ impl Weight for f16 {
     }
 }
 
-/// Rows whose sums are computed at a time, so that one addition need not wait for the one before.
+/// Weight rows at a time for one vector, so that one addition need not wait for the one before.
 const ROWS: usize = 8;
 
-/// out[n] = Σ weight[n, k]·x[k] by fma over sixteen strided partial sums and the fixed tree.
+/// Vectors at a time where there are several, and weight rows at a time for these: each weight is converted once for all.
+const VECTORS: usize = 4;
+const ROWS_FOR_VECTORS: usize = 2;
+
+/// out[m, n] = Σ weight[n, k]·x[m, k] by fma over sixteen strided partial sums and the fixed tree, whatever the number of
+/// vectors. The weights are read once.
 #[inline(always)]
-pub(crate) fn matrix_vector<L: Lanes, W: Weight>(
+pub(crate) fn matrix_product<L: Lanes, W: Weight>(
     lanes: L,
     weight: &[W],
-    x: &[f32],
-    out: &mut [f32],
+    x: Matrix<'_>,
+    mut out: MatrixMut<'_>,
 ) {
-    let k = x.len();
-    if k == 0 {
-        return out.fill(0.0);
-    }
-    let (blocks, rest) = out.as_chunks_mut::<ROWS>();
-    let (weight, weight_rest) = weight.split_at(blocks.len() * ROWS * k);
-    for (weight, out) in weight.chunks_exact(ROWS * k).zip(blocks) {
-        rows(lanes, weight, x, out);
-    }
-    for (weight, out) in weight_rest.chunks_exact(k).zip(rest.as_chunks_mut::<1>().0) {
-        rows(lanes, weight, x, out);
+    let k = x.columns();
+    let several = x.rows() > 1;
+    let n = if several { ROWS_FOR_VECTORS } else { ROWS };
+    let mut first = 0;
+    while first < out.columns() {
+        let count = n.min(out.columns() - first);
+        let weight = &weight[first * k..][..count * k];
+        match (several, count) {
+            (false, ROWS) => vectors::<L, W, ROWS, 1>(lanes, weight, x, first, &mut out),
+            (true, ROWS_FOR_VECTORS) => {
+                vectors::<L, W, ROWS_FOR_VECTORS, VECTORS>(lanes, weight, x, first, &mut out);
+            }
+            _ => {
+                for row in 0..count {
+                    let weight = &weight[row * k..][..k];
+                    vectors::<L, W, 1, 1>(lanes, weight, x, first + row, &mut out);
+                }
+            }
+        }
+        first += count;
     }
 }
 
-/// `N` rows of the product.
+/// `N` columns of the product, from `first` on, with all vectors, `M` at a time.
 #[inline(always)]
-fn rows<L: Lanes, W: Weight, const N: usize>(
+fn vectors<L: Lanes, W: Weight, const N: usize, const M: usize>(
     lanes: L,
     weight: &[W],
-    x: &[f32],
-    out: &mut [f32; N],
+    x: Matrix<'_>,
+    first: usize,
+    out: &mut MatrixMut<'_>,
 ) {
-    let k = x.len();
-    let mut sums = [lanes.zero(); N];
-    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut vector = 0;
+    while vector < x.rows() {
+        // The last vector stands in for those that are missing.
+        let mut some: [&[f32]; M] = [&[]; M];
+        for (index, some) in some.iter_mut().enumerate() {
+            *some = x.row((vector + index).min(x.rows() - 1));
+        }
+        let sums = tile::<L, W, N, M>(lanes, weight, some);
+        for (index, sums) in sums.iter().enumerate().take(x.rows() - vector) {
+            out.row(vector + index)[first..first + N].copy_from_slice(sums);
+        }
+        vector += M;
+    }
+}
+
+/// The sums of `N` rows of weights with `M` vectors, `[M, N]`.
+#[inline(always)]
+fn tile<L: Lanes, W: Weight, const N: usize, const M: usize>(
+    lanes: L,
+    weight: &[W],
+    x: [&[f32]; M],
+) -> [[f32; N]; M] {
+    let k = x[0].len();
+    let mut sums = [[lanes.zero(); N]; M];
+    let whole = k / LANES;
     let mut from: [&[[W; LANES]]; N] = [&[]; N];
     for (row, from) in from.iter_mut().enumerate() {
-        *from = &weight[row * k..][..k].as_chunks().0[..chunks.len()];
+        *from = &weight[row * k..][..k].as_chunks().0[..whole];
     }
-    for (chunk, x) in chunks.iter().enumerate() {
-        let x = lanes.load(x);
-        for (from, sum) in from.iter().zip(&mut sums) {
-            *sum = lanes.fma(W::load(lanes, &from[chunk]), x, *sum);
+    let mut vectors: [&[[f32; LANES]]; M] = [&[]; M];
+    for (x, vector) in x.iter().zip(&mut vectors) {
+        *vector = &x[..k].as_chunks().0[..whole];
+    }
+    for chunk in 0..whole {
+        let mut values = [lanes.zero(); M];
+        for (value, vector) in values.iter_mut().zip(&vectors) {
+            *value = lanes.load(&vector[chunk]);
+        }
+        for (row, from) in from.iter().enumerate() {
+            let weight = W::load(lanes, &from[chunk]);
+            for (value, sums) in values.iter().zip(&mut sums) {
+                sums[row] = lanes.fma(weight, *value, sums[row]);
+            }
         }
     }
-    if !rest.is_empty() {
-        let x = lanes.load_partial(rest, 0.0);
-        for (row, sum) in sums.iter_mut().enumerate() {
-            let from = &weight[row * k..][..k][chunks.len() * LANES..];
-            let mut padded = [W::zero(); LANES];
-            padded[..from.len()].copy_from_slice(from);
-            *sum = lanes.fma(W::load(lanes, &padded), x, *sum);
+    if !k.is_multiple_of(LANES) {
+        for (x, sums) in x.iter().zip(&mut sums) {
+            let value = lanes.load_partial(&x[whole * LANES..], 0.0);
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let from = &weight[row * k..][whole * LANES..k];
+                let mut padded = [W::zero(); LANES];
+                padded[..from.len()].copy_from_slice(from);
+                *sum = lanes.fma(W::load(lanes, &padded), value, *sum);
+            }
         }
     }
-    for (out, sum) in out.iter_mut().zip(sums) {
-        *out = lanes.sum(sum);
+    let mut out = [[0.0; N]; M];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = lanes.sum(sum);
+        }
     }
+    out
 }

@@ -7,6 +7,7 @@ use crate::encoder::{Forward, Profile, Scratch, Sequences, Stage, Wanted};
 use crate::error::{Error, Result};
 use crate::format::header::Pooling;
 use crate::heads;
+use crate::kernels::Team;
 
 /// How a sentence vector departs from what the model file says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -97,6 +98,11 @@ impl Encoder {
     /// This makes one text faster. For many texts, one encoder for each thread has more throughput.
     pub fn set_threads(&mut self, threads: usize) {
         self.scratch.set_threads(threads);
+    }
+
+    /// The threads that share each pass, for what follows it.
+    pub(super) fn team(&mut self) -> &mut Team {
+        self.scratch.team()
     }
 
     /// Measures from now on how long each stage of [`Encoder::embed`] and [`Encoder::classify`] takes, until

@@ -6,13 +6,15 @@ use super::model::Model;
 use super::text_encoder::EncodedText;
 use super::threads::{on_threads, physical_cores};
 use crate::error::Result;
+use crate::kernels::Team;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A task: from a record's texts to an answer. Shared by threads.
 ///
-/// A record goes through three steps. [`Task::encode`] appends its sequences to a batch; when the batch has been computed,
-/// [`Task::read`] sees the states of each of them; [`Task::finish`] makes the answer.
+/// A record goes through four steps. [`Task::encode`] appends its sequences to a batch; when the batch has been computed,
+/// [`Task::read`] sees the states of each of them; [`Task::settle`] sees all records of the batch; [`Task::finish`] makes the
+/// answer.
 pub trait Task: Send + Sync {
     /// What a record holds.
     type Input<'a>: Send + Sync;
@@ -53,6 +55,10 @@ pub trait Task: Send + Sync {
         index: usize,
         states: &[f32],
     );
+
+    /// Computes what is cheaper for all records of a batch together, when all of their sequences have been read. `team` has
+    /// the threads that shared them.
+    fn settle(&self, _: &mut [Self::Pending], _: &mut Self::Room, _: &mut Team) {}
 
     /// The answer.
     fn finish(&self, pending: Self::Pending, room: &mut Self::Room) -> Self::Answer;
@@ -142,8 +148,9 @@ impl<T: Task + ?Sized> TaskLane<T> {
             task.read(&mut pending[record], room, sequence - first, states);
         });
         batch.clear();
-        if computed.is_err() {
-            pending.clear();
+        match &computed {
+            Ok(()) => task.settle(pending, room, encoder.team()),
+            Err(_) => pending.clear(),
         }
         computed.map(|()| pending.drain(..).map(|pending| task.finish(pending, room)))
     }

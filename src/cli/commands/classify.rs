@@ -1,18 +1,24 @@
 //! `bertlet classify`.
 
-use super::{Input, ranked::Ranked, record_format, record_shape, run, zero_shot::zero_shot};
+use super::{
+    Input,
+    batches::{Computation, check_options, run_batches},
+    ranked::Ranked,
+    record_format, record_shape,
+    zero_shot::zero_shot,
+};
 use crate::{
-    Batch, Encoder, Model, TextOptions,
+    Batch, Encoder,
     cli::{
-        args::{ClassifyArgs, LongChoice},
-        engine::{self, Computation, Lane},
+        args::ClassifyArgs,
+        engine,
         exit::Failure,
         input::Record,
         output::{record::RecordFormat, vectors::Note},
-        stream::{Done, Task},
     },
     format::header::{HeadConfig, ProblemType},
     heads::Function,
+    kernels::Kernel,
 };
 use anyhow::Result;
 
@@ -36,7 +42,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
     let regression = *problem_type == Some(ProblemType::Regression);
     let options = engine::text_options(&args.text, None);
     // Options that do not fit the model are found before the input is touched.
-    Lane::new(&model, &options, 1).map_err(Failure::usage)?;
+    check_options(&model, &options)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let shape = record_shape(args.format, &args.input);
     let mut format = record_format(
@@ -55,8 +61,7 @@ pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
     };
     format.bare = true;
     format.columns = Ranked::columns(most);
-    let max_length = options.max_length.unwrap_or(model.header().max_length);
-    let task = Classify {
+    let classify = Classify {
         labels: labels.clone(),
         function: args
             .function
@@ -65,48 +70,19 @@ pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
         most,
         threshold: args.threshold,
         format,
-        options,
-        max_length,
-        windows: args.text.long == LongChoice::Window,
-        batch_tokens: args.run.batch_tokens,
-        model,
+        kernel: model.kernel(),
     };
     let args = (&args.input, &args.output, &args.run);
-    run(task, input, args, None, max_length)
+    run_batches((model, options), classify, input, args, None)
 }
 
 struct Classify {
-    model: Model,
     labels: Vec<String>,
     function: Function,
     most: usize,
     threshold: Option<f32>,
     format: RecordFormat,
-    options: TextOptions,
-    max_length: usize,
-    windows: bool,
-    batch_tokens: usize,
-}
-
-impl Task for Classify {
-    type Format = RecordFormat;
-    type Worker = Lane;
-
-    fn format(&self) -> &RecordFormat {
-        &self.format
-    }
-
-    fn worker(&self, team: usize) -> Result<Lane> {
-        Lane::new(&self.model, &self.options, team)
-    }
-
-    fn weight(&self, record: &Record) -> usize {
-        engine::weight(record, self.max_length, self.windows)
-    }
-
-    fn run(&self, lane: &mut Lane, records: &[Record], done: &mut Done) -> Result<()> {
-        lane.run(self, self.batch_tokens, records, done)
-    }
+    kernel: Kernel,
 }
 
 impl Computation for Classify {
@@ -125,7 +101,7 @@ impl Computation for Classify {
     }
 
     fn write(&self, out: &mut Vec<u8>, record: &Record, logits: &mut [f32], note: Note) {
-        self.function.apply(self.model.kernel(), logits);
+        self.function.apply(self.kernel, logits);
         let answer = Ranked::new(&self.labels, logits, self.most, self.threshold);
         self.format.write(out, record, &answer, note.truncated);
     }

@@ -1,18 +1,22 @@
 //! `bertlet embed`.
 
-use super::{Input, features::features, record_format, run};
+use super::{
+    Input,
+    batches::{Computation, check_options, run_batches},
+    features::features,
+    record_format,
+};
 use crate::{
-    Batch, EmbeddingOptions, Encoder, Model, TextOptions,
+    Batch, EmbeddingOptions, Encoder, Model,
     cli::{
-        args::{EmbedArgs, LongChoice},
-        engine::{self, Computation, Lane},
+        args::EmbedArgs,
+        engine,
         exit::Failure,
         input::Record,
         output::{
             sink::Array,
             vectors::{Note, VectorFormat, VectorShape},
         },
-        stream::{Done, Task},
     },
     vector::{Element, Encoded},
 };
@@ -34,7 +38,7 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
     let options = engine::text_options(&args.text, prompt);
     let embedding = engine::embedding_options(&args.vector);
     let dimensions = embedding.width(&model).map_err(Failure::usage)?;
-    Lane::new(&model, &options, 1).map_err(Failure::usage)?;
+    check_options(&model, &options)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let columns = element.columns(dimensions);
     let format = vector_format(args, &model, &input, dimensions);
@@ -42,18 +46,9 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
         descr: element.numpy(),
         columns,
     });
-    let max_length = options.max_length.unwrap_or(model.header().max_length);
-    let task = Embed {
-        model,
-        options,
-        embedding,
-        format,
-        max_length,
-        windows: args.text.long == LongChoice::Window,
-        batch_tokens: args.run.batch_tokens,
-    };
+    let embed = Embed { embedding, format };
     let args = (&args.input, &args.output, &args.run);
-    run(task, input, args, array, max_length)
+    run_batches((model, options), embed, input, args, array)
 }
 
 /// How vectors of this length are written.
@@ -85,34 +80,8 @@ pub(super) fn vector_format(
 }
 
 struct Embed {
-    model: Model,
-    options: TextOptions,
     embedding: EmbeddingOptions,
     format: VectorFormat,
-    max_length: usize,
-    windows: bool,
-    batch_tokens: usize,
-}
-
-impl Task for Embed {
-    type Format = VectorFormat;
-    type Worker = Lane;
-
-    fn format(&self) -> &VectorFormat {
-        &self.format
-    }
-
-    fn worker(&self, team: usize) -> Result<Lane> {
-        Lane::new(&self.model, &self.options, team)
-    }
-
-    fn weight(&self, record: &Record) -> usize {
-        engine::weight(record, self.max_length, self.windows)
-    }
-
-    fn run(&self, lane: &mut Lane, records: &[Record], done: &mut Done) -> Result<()> {
-        lane.run(self, self.batch_tokens, records, done)
-    }
 }
 
 impl Computation for Embed {

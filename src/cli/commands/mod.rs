@@ -2,6 +2,7 @@
 
 mod answer;
 mod attention;
+mod batches;
 mod bench;
 mod bundle;
 mod choose;

@@ -1,11 +1,15 @@
 //! `bertlet similarity`.
 
-use super::{Input, record_format, record_shape, run};
+use super::{
+    Input,
+    batches::{Computation, check_options, run_batches},
+    record_format, record_shape,
+};
 use crate::{
-    Batch, EmbeddingOptions, Encoder, Model, TextOptions,
+    Batch, EmbeddingOptions, Encoder,
     cli::{
-        args::{LongChoice, SimilarityArgs},
-        engine::{self, Computation, Lane},
+        args::SimilarityArgs,
+        engine,
         exit::Failure,
         input::{InputFormat, Record},
         output::{
@@ -13,7 +17,6 @@ use crate::{
             record::{RecordFormat, Row, Value},
             vectors::Note,
         },
-        stream::{Done, Task},
     },
 };
 use anyhow::Result;
@@ -33,7 +36,7 @@ pub fn similarity(args: &SimilarityArgs) -> Result<u8, Failure> {
     let options = engine::text_options(&args.text, prompt);
     let embedding = engine::embedding_options(&args.vector);
     let dimensions = embedding.width(&model).map_err(Failure::usage)?;
-    Lane::new(&model, &options, 1).map_err(Failure::usage)?;
+    check_options(&model, &options)?;
     let input = Input::open(&args.input, &args.run, true)?;
     let mut format = record_format(
         record_shape(args.format, &args.input),
@@ -44,51 +47,19 @@ pub fn similarity(args: &SimilarityArgs) -> Result<u8, Failure> {
         args.with_text,
     );
     format.columns = vec!["similarity".to_owned()];
-    let max_length = options.max_length.unwrap_or(model.header().max_length);
-    let task = Similarity {
-        model,
-        options,
+    let similarity = Similarity {
         embedding,
         dimensions,
         format,
-        max_length,
-        windows: args.text.long == LongChoice::Window,
-        batch_tokens: args.run.batch_tokens,
     };
     let args = (&args.input, &args.output, &args.run);
-    run(task, input, args, None, max_length)
+    run_batches((model, options), similarity, input, args, None)
 }
 
 struct Similarity {
-    model: Model,
-    options: TextOptions,
     embedding: EmbeddingOptions,
     dimensions: usize,
     format: RecordFormat,
-    max_length: usize,
-    windows: bool,
-    batch_tokens: usize,
-}
-
-impl Task for Similarity {
-    type Format = RecordFormat;
-    type Worker = Lane;
-
-    fn format(&self) -> &RecordFormat {
-        &self.format
-    }
-
-    fn worker(&self, team: usize) -> Result<Lane> {
-        Lane::new(&self.model, &self.options, team)
-    }
-
-    fn weight(&self, record: &Record) -> usize {
-        engine::weight(record, 2 * self.max_length, self.windows)
-    }
-
-    fn run(&self, lane: &mut Lane, records: &[Record], done: &mut Done) -> Result<()> {
-        lane.run(self, self.batch_tokens, records, done)
-    }
 }
 
 impl Computation for Similarity {

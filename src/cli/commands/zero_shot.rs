@@ -2,8 +2,9 @@
 
 use super::{
     Input,
+    batches::{Computation, check_options, run_batches},
     ranked::Ranked,
-    record_format, record_shape, run,
+    record_format, record_shape,
     task::{Show, TaskCommand},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     LabelVectors, Model, TextOptions,
     cli::{
         args::{ClassifyArgs, LongChoice, ZeroShotChoice},
-        engine::{self, Computation, Lane},
+        engine,
         exit::Failure,
         input::{Fields, Record, Texts},
         output::{
@@ -19,7 +20,6 @@ use crate::{
             record::{RecordFormat, RecordShape, Row, Value},
             vectors::Note,
         },
-        stream::{Done, Task},
     },
     entailment,
 };
@@ -114,22 +114,16 @@ pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failu
         ..text.clone()
     };
     let vectors = LabelVectors::new(model, &labels, label_text, vectors).map_err(Failure::task)?;
-    Lane::new(model, &text, 1).map_err(Failure::usage)?;
+    check_options(model, &text)?;
     let input = Input::open(&args.input, &args.run, false)?;
-    let max_length = text.max_length.unwrap_or(model.header().max_length);
-    let task = NearestLabel {
+    let nearest = NearestLabel {
         width: EmbeddingOptions::default()
             .width(model)
             .map_err(Failure::task)?,
-        model: model.clone(),
         vectors,
         show: shape(&input),
-        text,
-        max_length,
-        windows: args.text.long == LongChoice::Window,
-        batch_tokens: args.run.batch_tokens,
     };
-    run(task, input, io, None, max_length).map(Some)
+    run_batches((model.clone(), text), nearest, input, io, None).map(Some)
 }
 
 /// A label a line, with example phrases behind tabs; empty lines do not count.
@@ -231,35 +225,9 @@ impl Show<EntailmentClassifier> for ShowLabels {
 
 /// Labels by the nearness of vectors.
 struct NearestLabel {
-    model: Model,
     vectors: LabelVectors,
     width: usize,
     show: ShowLabels,
-    text: TextOptions,
-    max_length: usize,
-    windows: bool,
-    batch_tokens: usize,
-}
-
-impl Task for NearestLabel {
-    type Format = RecordFormat;
-    type Worker = Lane;
-
-    fn format(&self) -> &RecordFormat {
-        &self.show.format
-    }
-
-    fn worker(&self, team: usize) -> Result<Lane> {
-        Lane::new(&self.model, &self.text, team)
-    }
-
-    fn weight(&self, record: &Record) -> usize {
-        engine::weight(record, self.max_length, self.windows)
-    }
-
-    fn run(&self, lane: &mut Lane, records: &[Record], done: &mut Done) -> Result<()> {
-        lane.run(self, self.batch_tokens, records, done)
-    }
 }
 
 impl Computation for NearestLabel {
