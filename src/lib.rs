@@ -6,10 +6,11 @@ mod encoder;
 pub mod error;
 pub mod format;
 pub mod heads;
-pub mod kernels;
 mod pipeline;
 pub mod tokenizer;
 pub mod vector;
+
+pub use bertlet_kernels as kernels;
 
 pub use encoder::{Profile, Sequences, Stage};
 pub use error::{Error, Result};

@@ -30,7 +30,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
-#[inline(always)]
+#[inline(never)]
 fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     for half in [8, 4, 2, 1] {
         for i in 0..half {
@@ -40,7 +40,8 @@ fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     x[0]
 }
 
-// Sixteen calls of the C library, or as long: once in the program, not once in every place.
+// Sixteen calls of the C library, or as long: once in the program, not once in every place. The same holds for what is not
+// inlined further down.
 
 #[inline(never)]
 fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
@@ -66,6 +67,9 @@ fn higher(a: f32, b: f32) -> f32 {
 }
 
 impl Lanes for Generic {
+    // An operation is sixteen, which wait for nothing but themselves.
+    const SIDE_BY_SIDE: bool = false;
+
     type F = [f32; LANES];
     type I = [i32; LANES];
     type M = [bool; LANES];
@@ -114,11 +118,11 @@ impl Lanes for Generic {
     fn abs(self, a: Self::F) -> Self::F {
         map(a, f32::abs)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn less(self, a: Self::F, b: Self::F) -> Self::M {
         std::array::from_fn(|i| a[i] < b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn select(self, mask: Self::M, a: Self::F, b: Self::F) -> Self::F {
         std::array::from_fn(|i| if mask[i] { a[i] } else { b[i] })
     }
@@ -144,11 +148,11 @@ impl Lanes for Generic {
             f32::from_bits((x[i].to_bits() as i32).wrapping_add(n[i] << 23) as u32)
         })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]) {
         *to = std::array::from_fn(|i| x[i] as u8);
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_quad_halves(
         self,
         x: [Self::I; 4],
@@ -170,15 +174,15 @@ impl Lanes for Generic {
     fn sub_int(self, a: Self::I, b: Self::I) -> Self::I {
         std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max_int(self, a: Self::I, b: Self::I) -> Self::I {
         std::array::from_fn(|i| a[i].max(b[i]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_quads(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]) {
         *to = std::array::from_fn(|i| x[i % 4][i / 4] as u8);
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_i8(self, from: &[i8; LANES]) -> Self::F {
         std::array::from_fn(|i| f32::from(from[i]))
     }

@@ -11,6 +11,10 @@ pub(crate) const LANES: usize = 16;
 
 /// Sixteen `f32` (or `i32`) at once. A value of the implementing type proves that the CPU has the instructions.
 pub(crate) trait Lanes: Copy {
+    /// Whether several rows side by side are faster than one after the other: they are where one row's operations wait for
+    /// each other.
+    const SIDE_BY_SIDE: bool = true;
+
     /// Sixteen `f32`.
     type F: Copy;
     /// Sixteen `i32`.

@@ -14,7 +14,7 @@ pub(crate) fn layer_norm<L: Lanes>(
     eps: f32,
 ) {
     let mut row = 0;
-    while row + TOGETHER <= x.rows() {
+    while L::SIDE_BY_SIDE && row + TOGETHER <= x.rows() {
         some::<L, TOGETHER>(lanes, x.some_rows(row), weight, bias, eps);
         row += TOGETHER;
     }
@@ -33,7 +33,7 @@ pub(crate) fn layer_norm_quantize<L: Lanes>(
     mut out: QuantizedViewMut<'_>,
 ) {
     let mut row = 0;
-    while row + TOGETHER <= x.rows() {
+    while L::SIDE_BY_SIDE && row + TOGETHER <= x.rows() {
         let rows = some::<L, TOGETHER>(lanes, x.some_rows(row), weight, bias, eps);
         quantize_some(lanes, rows, input_scale, &mut out, row);
         row += TOGETHER;

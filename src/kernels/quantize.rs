@@ -15,7 +15,7 @@ pub(crate) fn quantize_rows<L: Lanes>(
     mut out: QuantizedViewMut<'_>,
 ) {
     let mut row = 0;
-    while row + TOGETHER <= x.rows() {
+    while L::SIDE_BY_SIDE && row + TOGETHER <= x.rows() {
         let rows = [x.row(row), x.row(row + 1), x.row(row + 2), x.row(row + 3)];
         quantize_some(lanes, rows, input_scale, &mut out, row);
         row += TOGETHER;

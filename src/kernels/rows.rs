@@ -20,13 +20,26 @@ pub(crate) fn activation<L: Lanes>(lanes: L, x: &mut [f32], activation: Activati
 
 #[inline(always)]
 fn apply<L: Lanes>(lanes: L, x: &mut [f32], function: impl Function) {
-    let (chunks, rest) = x.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        lanes.store(function.apply(lanes, lanes.load(chunk)), chunk);
+    for chunk in x.chunks_mut(LANES) {
+        let y = function.apply(lanes, load(lanes, chunk, 0.0));
+        store(lanes, y, chunk);
     }
-    if !rest.is_empty() {
-        let y = function.apply(lanes, lanes.load_partial(rest, 0.0));
-        lanes.store_partial(y, rest);
+}
+
+/// At most sixteen values, the rest `padding`. What follows it is written once for whole and for partial chunks.
+#[inline(always)]
+fn load<L: Lanes>(lanes: L, chunk: &[f32], padding: f32) -> L::F {
+    match chunk.first_chunk() {
+        Some(whole) => lanes.load(whole),
+        None => lanes.load_partial(chunk, padding),
+    }
+}
+
+#[inline(always)]
+fn store<L: Lanes>(lanes: L, x: L::F, chunk: &mut [f32]) {
+    match chunk.first_chunk_mut() {
+        Some(whole) => lanes.store(x, whole),
+        None => lanes.store_partial(x, chunk),
     }
 }
 
@@ -41,36 +54,22 @@ pub(crate) fn softmax_rows<L: Lanes>(lanes: L, mut x: MatrixMut<'_>, scale: f32)
 #[inline(always)]
 fn softmax_row<L: Lanes>(lanes: L, x: &mut [f32], scale: f32) {
     let mut highest = lanes.splat(f32::NEG_INFINITY);
-    let (chunks, rest) = x.as_chunks_mut::<LANES>();
-    for chunk in &*chunks {
-        highest = lanes.max(lanes.load(chunk), highest);
-    }
-    if !rest.is_empty() {
-        highest = lanes.max(lanes.load_partial(rest, f32::NEG_INFINITY), highest);
+    for chunk in x.chunks(LANES) {
+        highest = lanes.max(load(lanes, chunk, f32::NEG_INFINITY), highest);
     }
     let highest = lanes.splat(lanes.maximum(highest));
     let scale = lanes.splat(scale);
     let mut sum = lanes.zero();
-    for chunk in &mut *chunks {
-        let power = math::exp(
-            lanes,
-            lanes.mul(lanes.sub(lanes.load(chunk), highest), scale),
-        );
+    for chunk in x.chunks_mut(LANES) {
+        let below = lanes.sub(load(lanes, chunk, f32::NEG_INFINITY), highest);
+        let power = math::exp(lanes, lanes.mul(below, scale));
         sum = lanes.add(sum, power);
-        lanes.store(power, chunk);
-    }
-    if !rest.is_empty() {
-        let x = lanes.load_partial(rest, f32::NEG_INFINITY);
-        let power = math::exp(lanes, lanes.mul(lanes.sub(x, highest), scale));
-        sum = lanes.add(sum, power);
-        lanes.store_partial(power, rest);
+        store(lanes, power, chunk);
     }
     let inverse = lanes.splat(1.0 / lanes.sum(sum));
-    for chunk in chunks {
-        lanes.store(lanes.mul(lanes.load(chunk), inverse), chunk);
-    }
-    if !rest.is_empty() {
-        lanes.store_partial(lanes.mul(lanes.load_partial(rest, 0.0), inverse), rest);
+    for chunk in x.chunks_mut(LANES) {
+        let share = lanes.mul(load(lanes, chunk, 0.0), inverse);
+        store(lanes, share, chunk);
     }
 }
 

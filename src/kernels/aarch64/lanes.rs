@@ -1,6 +1,6 @@
 //! [`Lanes`] as four 128-bit registers.
 
-use crate::kernels::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes};
 use half::f16;
 use std::arch::aarch64::*;
 use std::arch::asm;

@@ -6,8 +6,8 @@
 
 use super::lanes::NeonLanes;
 use super::{KC, MR, NR, blocks};
-use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Meanwhile, Product, Tile};
+use crate::lanes::LANES;
+use crate::product::{Meanwhile, Product, Tile};
 use std::arch::aarch64::*;
 use std::arch::asm;
 

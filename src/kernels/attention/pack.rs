@@ -1,9 +1,9 @@
 //! Queries, keys and values as the bytes of integer products.
 
 use super::{Head, Shape};
-use crate::kernels::lanes::{LANES, Lanes};
-use crate::kernels::matrix::Matrix;
-use crate::kernels::quantized::{Block, bytes_mut};
+use crate::lanes::{LANES, Lanes};
+use crate::matrix::Matrix;
+use crate::quantized::{Block, bytes_mut};
 
 /// The part of a row that chunk `chunk` of sixteen channels covers.
 #[inline(always)]

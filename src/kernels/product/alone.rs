@@ -3,7 +3,7 @@
 
 use super::plan::Plan;
 use super::{Accumulators, MAX_TILE, Nothing, PackedLinear, Product};
-use crate::kernels::quantized::QuantizedView;
+use crate::quantized::QuantizedView;
 use std::hint::black_box;
 
 /// The products of [`linear`](super::linear), tile by tile in its order; the sums are dropped.

@@ -2,9 +2,9 @@
 
 use super::plan::Step;
 use super::{Finish, LANES, MAX_PANELS, Meanwhile, PackedLinear};
-use crate::kernels::lanes::Lanes;
-use crate::kernels::matrix::MatrixMut;
-use crate::kernels::quantized::RowRange;
+use crate::lanes::Lanes;
+use crate::matrix::MatrixMut;
+use crate::quantized::RowRange;
 
 /// What sixteen columns bring to their outputs in a group.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use super::dequantize::Sums;
 use super::packed::groups;
 use super::{BLOCK_ROWS, LANES, Output, PackedLinear, Product, Tile};
-use crate::kernels::quantized::QuantizedView;
+use crate::quantized::QuantizedView;
 
 /// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
 /// rows' tiles.

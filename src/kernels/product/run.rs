@@ -6,9 +6,9 @@ use super::{
     Accumulators, BLOCK_TILES, Finish, LANES, MAX_PANELS, MAX_TILE, Meanwhile, Nothing, Output,
     PackedLinear, Product, Tile,
 };
-use crate::kernels::lanes::Lanes;
-use crate::kernels::matrix::MatrixMut;
-use crate::kernels::quantized::QuantizedView;
+use crate::lanes::Lanes;
+use crate::matrix::MatrixMut;
+use crate::quantized::QuantizedView;
 
 #[inline(always)]
 pub(super) fn run<P: Product, E: Finish>(

@@ -147,19 +147,19 @@ fn the_two_forms_of_gelu_are_told_apart() {
 #[test]
 fn the_exponential_is_within_its_error() {
     // Over the whole range, through softmax: its first element is e⁰ = 1 and its sum is known.
-    let lanes = crate::kernels::generic::Generic;
+    let lanes = crate::generic::Generic;
     let mut worst = 0.0f64;
     for i in 0..=1_750_000 {
         let x = -87.0 + i as f32 * 1e-4;
         if x > 88.0 {
             break;
         }
-        let y = crate::kernels::math::exp(lanes, [x; 16])[0];
+        let y = crate::math::exp(lanes, [x; 16])[0];
         worst = worst.max((f64::from(y) / f64::from(x).exp() - 1.0).abs());
     }
     println!("exp: {worst:e}");
     assert!(worst <= 1.2e-7, "{worst:e}");
-    let exp = |x: f32| crate::kernels::math::exp(lanes, [x; 16])[0];
+    let exp = |x: f32| crate::math::exp(lanes, [x; 16])[0];
     assert_eq!(
         (exp(0.0), exp(-0.0), exp(f32::NEG_INFINITY), exp(-1e9)),
         (1.0, 1.0, 0.0, 0.0)

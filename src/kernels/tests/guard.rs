@@ -120,13 +120,13 @@ fn kernels_touch_nothing_outside_of_their_buffers() {
         "linear::",
         "rows::",
     ];
-    let filter = suites.map(|suite| format!("kernels::tests::{suite}"));
+    let filter = suites.map(|suite| format!("tests::{suite}"));
     let filter: Vec<&str> = filter.iter().map(String::as_str).collect();
     for mode in ["after", "before"] {
         let (status, told) = this_test_program(mode, &filter);
         assert!(status.success(), "{mode}: {status}\n{told}");
         for suite in suites {
-            let ran = told.contains(&format!("test kernels::tests::{suite}"));
+            let ran = told.contains(&format!("test tests::{suite}"));
             assert!(ran, "{suite} did not run:\n{told}");
         }
     }

@@ -9,7 +9,7 @@ mod rows;
 mod vector;
 
 use super::*;
-use crate::kernels::product::{PackedLinear, groups};
+use crate::product::{PackedLinear, groups};
 
 /// Names of the kernels that must run, separated by commas; a test fails if this CPU cannot run one of them.
 const REQUIRED: &str = "BERTLET_REQUIRE_KERNELS";

@@ -3,9 +3,9 @@
 
 use super::avx512::Avx512;
 use super::avx512_vnni;
-use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Meanwhile, Product, Tile};
-use crate::kernels::quantized::Block;
+use crate::lanes::LANES;
+use crate::product::{Meanwhile, Product, Tile};
+use crate::quantized::Block;
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::OnceLock;

@@ -2,8 +2,8 @@
 //! `vpmaddubsw` saturates).
 
 use super::avx2_lanes::{self, Avx2Lanes};
-use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Meanwhile, Product, Tile};
+use crate::lanes::LANES;
+use crate::product::{Meanwhile, Product, Tile};
 use std::arch::x86_64::*;
 
 /// Proof of AVX2, FMA and F16C.

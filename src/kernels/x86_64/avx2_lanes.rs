@@ -1,6 +1,6 @@
 //! [`Lanes`] as two 256-bit registers.
 
-use crate::kernels::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes};
 use half::f16;
 use std::arch::x86_64::*;
 

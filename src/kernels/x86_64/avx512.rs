@@ -1,6 +1,6 @@
 //! [`Lanes`] as one 512-bit register.
 
-use crate::kernels::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes};
 use half::f16;
 use std::arch::x86_64::*;
 

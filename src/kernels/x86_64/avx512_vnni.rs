@@ -1,8 +1,8 @@
 //! Integer products by `vpdpbusd` on 512-bit registers: one panel row of 64 weights against four bytes of a row.
 
 use super::avx512::{self, Avx512};
-use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Meanwhile, Product, Tile};
+use crate::lanes::LANES;
+use crate::product::{Meanwhile, Product, Tile};
 use std::arch::x86_64::*;
 
 /// Proof of AVX-512 with VNNI.

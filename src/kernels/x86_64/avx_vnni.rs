@@ -1,8 +1,8 @@
 //! Integer products by `vpdpbusd` on 256-bit registers, for CPUs without AVX-512.
 
 use super::avx2_lanes::{self, Avx2Lanes};
-use crate::kernels::lanes::LANES;
-use crate::kernels::product::{Meanwhile, Product, Tile};
+use crate::lanes::LANES;
+use crate::product::{Meanwhile, Product, Tile};
 use std::arch::x86_64::*;
 
 /// Proof of AVX2 with AVX-VNNI.
