@@ -32,25 +32,27 @@ impl Forward<'_> {
         let own = decoder.map(WordEmbeddings::F16);
         team.share(parts, |(words, mut out)| {
             let weights = words.start * width..words.end * width;
+            let bias = &bias[words.clone()];
             match own.as_ref().unwrap_or(&self.tensors.word_embeddings) {
                 WordEmbeddings::Int8 { weight, scale } => {
                     let weight = &self.file.get(*weight)[weights];
                     self.kernel.matrix_product_i8(weight, x, out.reborrow());
                     let scale = &self.file.get(*scale)[words.clone()];
                     for row in 0..out.rows() {
-                        for (score, scale) in out.row(row).iter_mut().zip(scale) {
-                            *score *= scale;
+                        let factors = scale.iter().zip(bias);
+                        for (score, (scale, bias)) in out.row(row).iter_mut().zip(factors) {
+                            *score = *score * scale + bias;
                         }
                     }
                 }
                 WordEmbeddings::F16(weight) => {
                     let weight = &self.file.get(*weight)[weights];
                     self.kernel.matrix_product_f16(weight, x, out.reborrow());
-                }
-            }
-            for row in 0..out.rows() {
-                for (score, bias) in out.row(row).iter_mut().zip(&bias[words.clone()]) {
-                    *score += bias;
+                    for row in 0..out.rows() {
+                        for (score, bias) in out.row(row).iter_mut().zip(bias) {
+                            *score += bias;
+                        }
+                    }
                 }
             }
         });

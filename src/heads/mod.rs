@@ -21,7 +21,7 @@ pub use function::Function;
 pub(crate) use language_model::{LanguageModelHead, LanguageModelScratch};
 pub use pooling::cosine;
 pub(crate) use pooling::{normalize, pool};
-pub(crate) use spans::{Span, best_spans, spans};
+pub(crate) use spans::{Span, best_answers, spans};
 
 use crate::format::header::{Activation, HeadConfig};
 use crate::format::{FormatError, Locator};

@@ -1,6 +1,6 @@
 //! From scores of starts and ends to answers.
 
-use std::cmp::Ordering;
+use std::collections::{HashMap, hash_map::Entry};
 use std::ops::Range;
 
 /// A run of tokens with the probability that it is the answer.
@@ -32,17 +32,37 @@ pub(crate) fn spans(
     }
 }
 
-/// The `count` best of different spans, best first; of equal scores the one further in front.
-pub(crate) fn best_spans(mut spans: Vec<Span>, count: usize) -> Vec<Span> {
-    let place =
-        |a: &Span, b: &Span| (a.tokens.start, a.tokens.end).cmp(&(b.tokens.start, b.tokens.end));
-    let rank = |a: &Span, b: &Span| b.score.total_cmp(&a.score);
-    // The best of each place, then the best of all.
-    spans.sort_unstable_by(|a, b| place(a, b).then_with(|| rank(a, b)));
-    spans.dedup_by(|next, kept| place(next, kept) == Ordering::Equal);
-    spans.sort_by(rank);
-    spans.truncate(count);
-    spans
+/// The best answers, best first; of equal scores the one further in front. As in transformers' pipeline, the 2·`count` + 10
+/// best spans are candidates; those whose texts differ at most in case are one answer: the best of them, with the sum of
+/// their scores. At most `count` remain.
+pub(crate) fn best_answers<'a>(
+    mut spans: Vec<Span>,
+    count: usize,
+    text: impl Fn(&Range<usize>) -> &'a str,
+) -> Vec<Span> {
+    let place = |span: &Span| (span.tokens.start, span.tokens.end);
+    let rank =
+        |a: &Span, b: &Span| (b.score.total_cmp(&a.score)).then_with(|| place(a).cmp(&place(b)));
+    let candidates = count.saturating_mul(2).saturating_add(10);
+    if candidates < spans.len() {
+        spans.select_nth_unstable_by(candidates, rank);
+        spans.truncate(candidates);
+    }
+    spans.sort_unstable_by(rank);
+    let mut answers: Vec<Span> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for span in spans {
+        match known.entry(text(&span.tokens).to_lowercase()) {
+            Entry::Occupied(known) => answers[*known.get()].score += span.score,
+            Entry::Vacant(new) => {
+                new.insert(answers.len());
+                answers.push(span);
+            }
+        }
+    }
+    answers.sort_by(rank);
+    answers.truncate(count);
+    answers
 }
 
 #[cfg(test)]
@@ -57,8 +77,26 @@ mod tests {
         assert_eq!(all.len(), 5);
         // A second window that holds token 12 again, and a wider word.
         spans(12, &[0.5], &[0.5], 2, |_| 12..14, &mut all);
-        let best = best_spans(all, 3);
+        let texts = |tokens: &Range<usize>| match (tokens.start, tokens.end) {
+            (10, 11) => "the cat",
+            (11, 12) => "The Cat",
+            (10, 12) => "both",
+            _ => "other",
+        };
+        let best = best_answers(all, 3, texts);
         let found: Vec<_> = best.into_iter().map(|s| (s.tokens, s.score)).collect();
-        assert_eq!(found, [(10..12, 0.25), (12..14, 0.25), (10..11, 0.125)]);
+        // "other": 12..14 of the second window, 12..13 and 11..13 of the first. "the cat": 10..11 and 11..12.
+        assert_eq!(found, [(12..14, 0.375), (10..11, 0.25), (10..12, 0.25)]);
+    }
+
+    #[test]
+    fn only_the_best_spans_are_candidates() {
+        let mut all = Vec::new();
+        spans(0, &[0.1; 40], &[0.1; 40], 1, |span| span, &mut all);
+        let [one] = &best_answers(all, 1, |_| "same")[..] else {
+            panic!("several answers of one text");
+        };
+        assert_eq!(one.tokens, 0..1);
+        assert!((one.score - 12.0 * 0.01).abs() < 1e-6, "{}", one.score);
     }
 }

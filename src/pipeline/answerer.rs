@@ -6,7 +6,7 @@ use super::span_tokens::{Long, Room, SpanTokens, template_room};
 use super::task::Task;
 use super::text_encoder::EncodedText;
 use crate::error::{Error, Result};
-use crate::heads::{Span, best_spans, spans};
+use crate::heads::{Span, best_answers, spans};
 use crate::kernels::MatrixMut;
 use crate::tokenizer::{Offsets, Tokens, windows};
 use std::ops::Range;
@@ -51,7 +51,7 @@ pub struct Question<'a> {
 /// A part of the context.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// Probability that it starts here and ends here.
+    /// Probability that it starts here and ends here; where candidates differ in nothing but place or case, the sum of theirs.
     pub score: f32,
     /// Where it begins, in characters of the context.
     pub start: usize,
@@ -67,7 +67,7 @@ pub struct Answer {
 /// if the context has few words.
 ///
 /// A context that is too long is read in overlapping windows. All windows' scores pass through one softmax, so that they can
-/// be compared; a context of one window gives the scores of transformers' pipeline.
+/// be compared. For a context of one window, answers and scores are those of the pipeline of transformers 4.
 #[derive(Debug)]
 pub struct Answerer {
     model: Model,
@@ -90,6 +90,13 @@ pub struct OpenQuestion {
     /// window's tokens.
     starts: Vec<f32>,
     ends: Vec<f32>,
+}
+
+impl OpenQuestion {
+    /// Where tokens of the context lie in it.
+    fn bytes(&self, tokens: &Range<usize>) -> Range<usize> {
+        self.offsets[tokens.start].0..self.offsets[tokens.end - 1].1
+    }
 }
 
 impl Answerer {
@@ -238,7 +245,8 @@ impl Task for Answerer {
             at = scores.end;
         }
         let top = self.options.top;
-        let mut answers: Vec<Answer> = best_spans(all, top)
+        let text = |tokens: &Range<usize>| &open.context[open.bytes(tokens)];
+        let mut answers: Vec<Answer> = best_answers(all, top, text)
             .into_iter()
             .map(|span| answer(&open, span))
             .collect();
@@ -259,7 +267,7 @@ impl Task for Answerer {
 
 fn answer(open: &OpenQuestion, span: Span) -> Answer {
     let (first, last) = (span.tokens.start, span.tokens.end - 1);
-    let bytes = open.offsets[first].0..open.offsets[last].1;
+    let bytes = open.bytes(&span.tokens);
     Answer {
         score: span.score,
         start: open.chars[first].0,

@@ -78,17 +78,27 @@ impl Filler {
     /// The best of these ids with their probabilities, best first.
     fn best(&self, ids: impl Iterator<Item = u32>, probabilities: &[f32]) -> Vec<(u32, f32)> {
         let top = self.options.top;
-        // The worst of the best on top, so that most words are looked at once.
+        // The worst of the best on top, and its probability, which most words do not reach.
         let mut best: BinaryHeap<Reverse<Ranked>> = BinaryHeap::new();
+        let mut least = f32::NEG_INFINITY;
         for id in ids {
-            let candidate = Reverse(Ranked(probabilities[id as usize], Reverse(id)));
+            let probability = probabilities[id as usize];
+            if probability < least {
+                continue;
+            }
+            let candidate = Reverse(Ranked(probability, Reverse(id)));
             if best.len() < top {
                 best.push(candidate);
-            } else if let Some(mut worst) = best.peek_mut()
-                && candidate < *worst
-            {
+                continue;
+            }
+            let Some(mut worst) = best.peek_mut() else {
+                break;
+            };
+            if candidate < *worst {
                 *worst = candidate;
             }
+            drop(worst);
+            least = best.peek().map_or(least, |worst| worst.0.0);
         }
         let best = best.into_sorted_vec().into_iter();
         best.map(|Reverse(Ranked(score, Reverse(id)))| (id, score))

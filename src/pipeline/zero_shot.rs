@@ -261,7 +261,7 @@ impl Task for EntailmentClassifier {
 pub struct LabelOptions {
     /// What a label without examples becomes, with `{}` for its name.
     pub template: String,
-    /// Gives the cosines themselves; else they pass through a softmax.
+    /// Gives the cosines themselves, as for a single label; else they pass through a softmax.
     pub multi_label: bool,
     /// Cosines are divided by this before the softmax.
     pub temperature: f32,
@@ -328,7 +328,11 @@ impl LabelVectors {
             model: model.clone(),
             vectors,
             width,
-            options,
+            options: LabelOptions {
+                // The softmax of a single label would be 1.
+                multi_label: options.multi_label || labels.len() == 1,
+                ..options
+            },
         })
     }
 

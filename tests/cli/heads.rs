@@ -195,7 +195,7 @@ fn answers_are_parts_of_the_text() {
         );
     directory
         .run(&["answer", "a question"], b"")
-        .failed(2, &["two by two"]);
+        .failed(2, &["a text needs a question: --question TEXT"]);
 }
 
 #[test]
@@ -479,6 +479,8 @@ fn labels_of_ones_own_by_vectors() {
         &directory,
         &[
             "classify",
+            "--zero-shot",
+            "embedding",
             "--labels-file",
             "labels.tsv",
             "--format",
@@ -493,6 +495,8 @@ fn labels_of_ones_own_by_vectors() {
         &directory,
         &[
             "classify",
+            "--zero-shot",
+            "embedding",
             "--labels",
             "a cat,bad dog",
             "--multi-label",
@@ -512,6 +516,8 @@ fn labels_of_ones_own_by_vectors() {
         &directory,
         &[
             "classify",
+            "--zero-shot",
+            "embedding",
             "--labels",
             "a cat,bad dog",
             "--input-format",
@@ -520,6 +526,22 @@ fn labels_of_ones_own_by_vectors() {
         "{\"text\":\"bad dog\"}\n",
     );
     assert_eq!(values(&ran)[0]["labels"][0]["label"], "bad dog");
+    // A single label has its cosine, not the softmax of one.
+    let alone = ["classify", "--zero-shot", "embedding", "--labels", "dog"];
+    let ran = run(
+        &directory,
+        &[&alone[..], &["--format", "jsonl", "a cat"]].concat(),
+        "",
+    );
+    let score = number(&values(&ran)[0]["scores"][0]);
+    assert!(score < 0.9999, "{score}");
+    // A model for something else does it, and says what that is worth.
+    directory
+        .run(&["classify", "--labels", "x,y", "a"], b"")
+        .failed(
+            0,
+            &["made for sequence classification, not for sentence vectors"],
+        );
     directory
         .run(
             &["classify", "--zero-shot", "nli", "--labels", "x", "a"],

@@ -55,6 +55,7 @@ fn options_that_do_not_go_together() {
     let next = &with(HeadConfig::NextSentencePrediction {});
     let score = &with(classifier(&["score"]));
     let nli = &entailment();
+    nli.write("examples.tsv", b"pets\ta cat\tdog\nmood\n");
     check(&[
         (
             answer,
@@ -140,9 +141,42 @@ fn options_that_do_not_go_together() {
             &["classify", "a", "--multi-label"],
             "",
             2,
-            &[
-                "--multi-label and --hypothesis-template are for labels of your own: name them with --labels",
-            ],
+            &["--multi-label is for labels of your own: name them with --labels or --labels-file"],
+        ),
+        (
+            plain,
+            &["classify", "a", "--temperature", "1"],
+            "",
+            2,
+            &["--temperature is for labels of your own: name them with --labels or --labels-file"],
+        ),
+        (
+            plain,
+            &["classify", "a", "--zero-shot", "nli"],
+            "",
+            2,
+            &["--zero-shot is for labels of your own: name them with --labels or --labels-file"],
+        ),
+        (
+            nli,
+            &["classify", "a", "--labels", "x,y", "--temperature", "1"],
+            "",
+            2,
+            &["--temperature is for models of sentence vectors; this one compares"],
+        ),
+        (
+            nli,
+            &["classify", "a", "--labels-file", "examples.tsv"],
+            "",
+            2,
+            &["the label \"pets\" has example phrases, which are for models of sentence vectors"],
+        ),
+        (
+            plain,
+            &["attention", "a", "--svg", "missing/picture.svg"],
+            "",
+            5,
+            &["missing/picture.svg: cannot be written"],
         ),
         (
             nli,

@@ -287,9 +287,9 @@ pub struct LabelArgs {
     /// Several labels may be right: score each by itself (NLI: entailment against contradiction; embedding: the cosine)
     #[arg(long)]
     pub multi_label: bool,
-    /// Embedding models: cosines are divided by this before the softmax
-    #[arg(long, value_name = "NUMBER", default_value_t = 0.05, value_parser = positive)]
-    pub temperature: f32,
+    /// Embedding models: cosines are divided by this before the softmax [default: 0.05]
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    pub temperature: Option<f32>,
     /// Which part of the model compares texts with labels
     #[arg(long, value_enum, default_value = "auto")]
     pub zero_shot: ZeroShotChoice,

@@ -42,7 +42,15 @@ pub fn answer(args: &AnswerArgs) -> Result<u8, Failure> {
             let context = std::mem::replace(&mut options.text_field, args.question_field.clone());
             options.pair_field = Some(context);
         }
-        None => options.pairs = true,
+        None => {
+            if let Some(texts) = args.input.arguments().filter(|texts| texts.len() % 2 == 1) {
+                return Err(Failure::usage(format!(
+                    "a text needs a question: --question TEXT asks all texts the same; without it questions and texts take turns as arguments, of which there are {}",
+                    texts.len()
+                )));
+            }
+            options.pairs = true;
+        }
     }
     let input = Input::open_with(&args.input, &args.record.run, options)?;
     let field = if args.top == 1 { "answer" } else { "answers" };

@@ -1,15 +1,19 @@
 //! `bertlet attention`.
 
 use crate::{
-    Attention, AttentionViewer, RunOptions, Task, Text, TextOptions,
+    Attention, AttentionViewer, RunOptions, Task, Text, TextOptions, TokenFeature,
     cli::{
         args::AttentionArgs,
         engine,
         exit::{self, Failure},
-        output::{color, heat_map, json, sink::Sink},
+        output::{
+            color, heat_map, json,
+            sink::{OutputFailed, Sink},
+        },
     },
 };
 use anyhow::{Context, anyhow};
+use std::ops::Range;
 
 /// Runs the command.
 pub fn attention(args: &AttentionArgs) -> Result<u8, Failure> {
@@ -27,7 +31,7 @@ pub fn attention(args: &AttentionArgs) -> Result<u8, Failure> {
         .context("no answer to a text; this is a bug in bertlet, please report it")?;
     let rows = match &args.word {
         None => (0..attention.tokens.len()).collect(),
-        Some(word) => rows_of(&attention, word)?,
+        Some(word) => rows_of(args, &attention, word)?,
     };
     let mut out = Vec::new();
     if args.json {
@@ -41,7 +45,7 @@ pub fn attention(args: &AttentionArgs) -> Result<u8, Failure> {
     }
     if let Some(path) = &args.svg {
         std::fs::write(path, heat_map::svg(&attention, &rows))
-            .with_context(|| format!("{}: cannot be written", path.display()))?;
+            .with_context(|| OutputFailed(format!("{}: cannot be written", path.display())))?;
     }
     let mut sink = Sink::open(None, &[])?;
     sink.write(&out)?;
@@ -49,32 +53,20 @@ pub fn attention(args: &AttentionArgs) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// The tokens of a word: those that lie within one of its places in the text.
-fn rows_of(attention: &Attention, word: &str) -> Result<Vec<usize>, Failure> {
+/// The tokens of a word: those that lie within one of its places in the texts, or a special token of this name.
+fn rows_of(args: &AttentionArgs, attention: &Attention, word: &str) -> Result<Vec<usize>, Failure> {
     let tokens = &attention.tokens;
-    let wanted = word.to_lowercase();
-    let mut rows = Vec::new();
-    let mut start = 0;
-    while start < tokens.len() {
-        // A token and the pieces that continue its word.
-        let mut end = start + 1;
-        while tokens.get(end).is_some_and(|next| {
-            next.text.is_some()
-                && next.text == tokens[end - 1].text
-                && next.offsets.0 == tokens[end - 1].offsets.1
-                && next.token.starts_with("##")
-        }) {
-            end += 1;
-        }
-        let spelled: String = tokens[start..end]
+    let texts = [Some(&args.text), args.text_pair.as_ref()];
+    let places = texts.map(|text| text.map_or(Vec::new(), |text| places(text, word)));
+    let is_part = |token: &TokenFeature| match token.text {
+        Some(text) => places[text]
             .iter()
-            .map(|token| token.token.strip_prefix("##").unwrap_or(&token.token))
-            .collect();
-        if spelled.to_lowercase() == wanted {
-            rows.extend(start..end);
-        }
-        start = end;
-    }
+            .any(|place| token.offsets.0 < place.end && place.start < token.offsets.1),
+        None => token.token == word,
+    };
+    let rows: Vec<usize> = (0..tokens.len())
+        .filter(|row| is_part(&tokens[*row]))
+        .collect();
     if rows.is_empty() {
         let spelled: Vec<&str> = tokens.iter().map(|token| token.token.as_str()).collect();
         return Err(Failure {
@@ -86,6 +78,29 @@ fn rows_of(attention: &Attention, word: &str) -> Result<Vec<usize>, Failure> {
         });
     }
     Ok(rows)
+}
+
+/// Where a word stands in a text by itself, in any case; in characters.
+fn places(text: &str, word: &str) -> Vec<Range<usize>> {
+    let (text, word): (Vec<char>, Vec<char>) = (text.chars().collect(), word.chars().collect());
+    let same = |(a, b): (&char, &char)| a.to_lowercase().eq(b.to_lowercase());
+    // Whether a word ends between these two.
+    let ends = |inside: Option<&char>, outside: Option<&char>| {
+        let letter = |char: Option<&char>| char.is_some_and(|char| char.is_alphanumeric());
+        !(letter(inside) && letter(outside))
+    };
+    let starts = 0..(text.len() + 1).saturating_sub(word.len());
+    let places = starts.map(|start| start..start + word.len());
+    places
+        .filter(|place| !word.is_empty() && text[place.clone()].iter().zip(&word).all(same))
+        .filter(|place| {
+            let before = place
+                .start
+                .checked_sub(1)
+                .and_then(|before| text.get(before));
+            ends(word.first(), before) && ends(word.last(), text.get(place.end))
+        })
+        .collect()
 }
 
 fn write_json(out: &mut Vec<u8>, args: &AttentionArgs, attention: &Attention, rows: &[usize]) {

@@ -13,7 +13,7 @@ use crate::{
     cli::{
         args::{ClassifyArgs, LongChoice, ZeroShotChoice},
         engine,
-        exit::Failure,
+        exit::{Failure, message},
         input::{Fields, Record, Texts},
         output::{
             json,
@@ -33,12 +33,21 @@ pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failu
         (Some(names), _) => names.iter().map(|name| Label::from(name.trim())).collect(),
         (None, Some(path)) => read_labels(path)?,
         (None, None) => {
-            if options.multi_label || options.hypothesis_template.is_some() {
-                return Err(Failure::usage(
-                    "--multi-label and --hypothesis-template are for labels of your own: name them with --labels or --labels-file",
-                ));
-            }
-            return Ok(None);
+            let given = [
+                ("--multi-label", options.multi_label),
+                (
+                    "--hypothesis-template",
+                    options.hypothesis_template.is_some(),
+                ),
+                ("--temperature", options.temperature.is_some()),
+                ("--zero-shot", options.zero_shot != ZeroShotChoice::Auto),
+            ];
+            return match given.iter().find(|(_, given)| *given) {
+                Some((option, _)) => Err(Failure::usage(format!(
+                    "{option} is for labels of your own: name them with --labels or --labels-file"
+                ))),
+                None => Ok(None),
+            };
         }
     };
     if args.function.chosen().is_some() {
@@ -48,72 +57,75 @@ pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failu
     }
     let nli = match options.zero_shot {
         ZeroShotChoice::Auto => {
-            // A classifier without an embedding of its own fails with a clear word in the other branch's stead only if asked.
             model.sequence_head().is_ok()
                 && entailment(model.labels().unwrap_or_default()).is_some()
         }
         ZeroShotChoice::Nli => true,
         ZeroShotChoice::Embedding => false,
     };
-    if nli && args.text.long != LongChoice::Truncate {
+    let code = match nli {
+        true => by_entailment(args, model, &labels)?,
+        false => by_vectors(args, model, &labels)?,
+    };
+    Ok(Some(code))
+}
+
+fn by_entailment(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8, Failure> {
+    let options = &args.labels;
+    if args.text.long != LongChoice::Truncate {
         return Err(Failure::usage(
             "with an NLI model long texts are cut at their end (--long truncate)",
         ));
     }
-    let shape = |input: &Input| {
-        let mut format = record_format(
-            record_shape(args.format, &args.input),
-            "labels",
-            &args.input,
-            input,
-            &args.output,
-            args.with_text,
-        );
-        // As transformers does, JSON has all labels.
-        let is_json = matches!(format.shape, RecordShape::Json | RecordShape::Jsonl);
-        let all = args.all || is_json || args.threshold.is_some();
-        let most = args.top.unwrap_or(if all { labels.len() } else { 1 });
-        let most = most.min(labels.len());
-        format.bare = true;
-        format.columns = Ranked::columns(most);
-        ShowLabels {
-            labels: labels.iter().map(|label| label.name.clone()).collect(),
-            most,
-            threshold: args.threshold,
-            format,
-        }
+    if options.temperature.is_some() {
+        return Err(Failure::usage(
+            "--temperature is for models of sentence vectors; this one compares texts with labels by entailment",
+        ));
+    }
+    if let Some(label) = labels.iter().find(|label| !label.examples.is_empty()) {
+        return Err(Failure::usage(format!(
+            "the label {:?} has example phrases, which are for models of sentence vectors; this one compares texts with labels by entailment",
+            label.name
+        )));
+    }
+    let default = EntailmentOptions::default();
+    let template = options.hypothesis_template.clone();
+    let entailment = EntailmentOptions {
+        hypothesis_template: template.unwrap_or(default.hypothesis_template),
+        multi_label: options.multi_label,
+        max_length: args.text.max_length,
     };
+    let task = EntailmentClassifier::new(model, labels, &entailment).map_err(Failure::task)?;
+    let input = Input::open(&args.input, &args.run, false)?;
+    let show = ShowLabels::new(args, labels, &input);
     let io = (&args.input, &args.output, &args.run);
-    if nli {
-        let entailment = EntailmentOptions {
-            hypothesis_template: match &options.hypothesis_template {
-                Some(template) => template.clone(),
-                None => EntailmentOptions::default().hypothesis_template,
-            },
-            multi_label: options.multi_label,
-            max_length: args.text.max_length,
-        };
-        let task = EntailmentClassifier::new(model, &labels, &entailment).map_err(Failure::task)?;
-        let input = Input::open(&args.input, &args.run, false)?;
-        let show = shape(&input);
-        let command = TaskCommand { task, show };
-        return command.run(input, io, None, args.text.max_length).map(Some);
+    TaskCommand { task, show }.run(input, io, None, args.text.max_length)
+}
+
+fn by_vectors(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8, Failure> {
+    let options = &args.labels;
+    if let (ZeroShotChoice::Auto, Some(head)) = (options.zero_shot, &model.header().head) {
+        message(format_args!(
+            "the model was made for {}, not for sentence vectors or natural language inference; what its vectors say of these labels may mean little (--zero-shot embedding says that this is meant)",
+            head.task()
+        ));
     }
     let text = engine::text_options(&args.text, model.prompt(None));
+    let default = LabelOptions::default();
     let vectors = LabelOptions {
-        template: match &options.hypothesis_template {
-            Some(template) => template.clone(),
-            None => LabelOptions::default().template,
-        },
+        template: options
+            .hypothesis_template
+            .clone()
+            .unwrap_or(default.template),
         multi_label: options.multi_label,
-        temperature: options.temperature,
+        temperature: options.temperature.unwrap_or(default.temperature),
     };
     // The labels' own texts are short; they are cut rather than refused.
     let label_text = TextOptions {
         long: crate::LongText::Truncate,
         ..text.clone()
     };
-    let vectors = LabelVectors::new(model, &labels, label_text, vectors).map_err(Failure::task)?;
+    let vectors = LabelVectors::new(model, labels, label_text, vectors).map_err(Failure::task)?;
     check_options(model, &text)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let nearest = NearestLabel {
@@ -121,9 +133,10 @@ pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failu
             .width(model)
             .map_err(Failure::task)?,
         vectors,
-        show: shape(&input),
+        show: ShowLabels::new(args, labels, &input),
     };
-    run_batches((model.clone(), text), nearest, input, io, None).map(Some)
+    let io = (&args.input, &args.output, &args.run);
+    run_batches((model.clone(), text), nearest, input, io, None)
 }
 
 /// A label a line, with example phrases behind tabs; empty lines do not count.
@@ -161,6 +174,30 @@ struct ShowLabels {
 }
 
 impl ShowLabels {
+    fn new(args: &ClassifyArgs, labels: &[Label], input: &Input) -> ShowLabels {
+        let mut format = record_format(
+            record_shape(args.format, &args.input),
+            "labels",
+            &args.input,
+            input,
+            &args.output,
+            args.with_text,
+        );
+        // As transformers does, JSON has all labels.
+        let is_json = matches!(format.shape, RecordShape::Json | RecordShape::Jsonl);
+        let all = args.all || is_json || args.threshold.is_some();
+        let most = args.top.unwrap_or(if all { labels.len() } else { 1 });
+        let most = most.min(labels.len());
+        format.bare = true;
+        format.columns = Ranked::columns(most);
+        ShowLabels {
+            labels: labels.iter().map(|label| label.name.clone()).collect(),
+            most,
+            threshold: args.threshold,
+            format,
+        }
+    }
+
     fn write_scores(&self, out: &mut Vec<u8>, record: &Record, scores: &[f32], truncated: bool) {
         let bare = matches!(record.fields, Fields::None) && !self.format.with_text;
         let text = record.texts.as_ref().ok().filter(|_| bare);

@@ -81,7 +81,7 @@ fn int8_answers_stay_near() {
     assert!(largest.score <= 0.0071, "{largest:?}");
 }
 
-/// Scores that a model gives to the reference's best spans.
+/// Scores that a model gives to the reference's best answers, where all spans are candidates.
 pub fn span_differences(case: &Case) -> Largest {
     let options = AnswererOptions {
         top: 1000,
@@ -91,10 +91,9 @@ pub fn span_differences(case: &Case) -> Largest {
     let mut largest = Largest::default();
     for asked in case.meta["cases"].as_array().unwrap() {
         let found = answers(&answerer, &[question(asked)]).remove(0);
-        for best in asked["spans"]["15"].as_array().unwrap() {
-            let same = found
-                .iter()
-                .find(|a| best["start"] == a.start && best["end"] == a.end);
+        for best in asked["spans"]["all"].as_array().unwrap() {
+            let wanted = best["answer"].as_str().unwrap().to_lowercase();
+            let same = found.iter().find(|a| a.text.to_lowercase() == wanted);
             let expected = best["score"].as_f64().unwrap().ln() as f32;
             largest.note(same.unwrap().score, expected);
         }
@@ -105,7 +104,8 @@ pub fn span_differences(case: &Case) -> Largest {
 #[test]
 fn long_contexts_are_read_in_windows() {
     let case = case("answer", "f16", "answers-windows");
-    let context = "The cat sat on the mat, and the dog plays. ".repeat(6);
+    let sentence = |number: usize| format!("The cat sat on mat {number}, and dog {number} plays. ");
+    let context: String = (1..=6).map(sentence).collect();
     let question = Question {
         question: "where is the cat?",
         context: &context,
@@ -121,16 +121,14 @@ fn long_contexts_are_read_in_windows() {
         };
         let answerer = Answerer::new(&case.model, options).unwrap();
         let found = answers(&answerer, &[question]).remove(0);
-        assert_eq!(found.len(), 20);
-        let mut places: Vec<_> = found.iter().map(|a| (a.start, a.end)).collect();
-        places.sort_unstable();
-        places.dedup();
-        assert_eq!(places.len(), 20, "an answer is there twice");
+        // Of the fifty best spans, some say the same.
+        assert!((10..=20).contains(&found.len()), "{found:?}");
+        let mut texts: Vec<_> = found.iter().map(|a| a.text.to_lowercase()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), found.len(), "an answer is there twice");
         assert!(found.iter().map(|a| a.score).sum::<f32>() <= 1.0 + 1e-5);
-        assert!(
-            places.iter().any(|(_, end)| *end > context.len() / 2),
-            "{places:?}"
-        );
+        assert!(found.iter().any(|a| a.end > context.len() / 2), "{found:?}");
     }
 }
 
