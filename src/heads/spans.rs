@@ -32,11 +32,13 @@ pub(crate) fn spans(
     }
 }
 
-/// The best answers, best first; of equal scores the one further in front. As in transformers' pipeline, the 2·`count` + 10
-/// best spans are candidates; those whose texts differ at most in case are one answer: the best of them, with the sum of
-/// their scores. At most `count` remain.
+/// The best answers of all windows, at most `count`, best first; of equal scores the one further in front.
+///
+/// As in transformers' pipeline, the 2·`count` + 10 best spans of a window are candidates; spans that became one when they
+/// were widened add up, and so do those whose texts differ at most in case: the best of them is the answer. A place that
+/// several windows hold counts once, with its best score.
 pub(crate) fn best_answers<'a>(
-    mut spans: Vec<Span>,
+    windows: Vec<Vec<Span>>,
     count: usize,
     text: impl Fn(&Range<usize>) -> &'a str,
 ) -> Vec<Span> {
@@ -44,19 +46,44 @@ pub(crate) fn best_answers<'a>(
     let rank =
         |a: &Span, b: &Span| (b.score.total_cmp(&a.score)).then_with(|| place(a).cmp(&place(b)));
     let candidates = count.saturating_mul(2).saturating_add(10);
-    if candidates < spans.len() {
-        spans.select_nth_unstable_by(candidates, rank);
-        spans.truncate(candidates);
+    // By place: the best span, and the sum of all that have become it.
+    let mut places: HashMap<(usize, usize), (Span, f32)> = HashMap::new();
+    for mut spans in windows {
+        if candidates < spans.len() {
+            spans.select_nth_unstable_by(candidates, rank);
+            spans.truncate(candidates);
+        }
+        spans.sort_unstable_by(rank);
+        let mut window: HashMap<(usize, usize), (Span, f32)> = HashMap::new();
+        for span in spans {
+            match window.entry(place(&span)) {
+                Entry::Occupied(mut known) => known.get_mut().1 += span.score,
+                Entry::Vacant(new) => {
+                    let score = span.score;
+                    new.insert((span, score));
+                }
+            }
+        }
+        for (place, found) in window {
+            match places.entry(place) {
+                Entry::Occupied(known) if known.get().1 >= found.1 => {}
+                Entry::Occupied(mut known) => *known.get_mut() = found,
+                Entry::Vacant(new) => {
+                    new.insert(found);
+                }
+            }
+        }
     }
-    spans.sort_unstable_by(rank);
+    let mut places: Vec<(Span, f32)> = places.into_values().collect();
+    places.sort_unstable_by(|(a, _), (b, _)| rank(a, b));
     let mut answers: Vec<Span> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
-    for span in spans {
+    for (span, score) in places {
         match known.entry(text(&span.tokens).to_lowercase()) {
-            Entry::Occupied(known) => answers[*known.get()].score += span.score,
+            Entry::Occupied(known) => answers[*known.get()].score += score,
             Entry::Vacant(new) => {
                 new.insert(answers.len());
-                answers.push(span);
+                answers.push(Span { score, ..span });
             }
         }
     }
@@ -75,25 +102,28 @@ mod tests {
         let (starts, ends) = ([0.5, 0.25, 0.25], [0.25, 0.5, 0.25]);
         spans(10, &starts, &ends, 2, |span| span, &mut all);
         assert_eq!(all.len(), 5);
-        // A second window that holds token 12 again, and a wider word.
-        spans(12, &[0.5], &[0.5], 2, |_| 12..14, &mut all);
+        // A second window that holds token 12 again, and two spans that become a wider word.
+        let mut second = Vec::new();
+        spans(12, &[0.25, 0.5], &[0.25, 0.25], 1, |_| 12..14, &mut second);
+        spans(12, &[0.125], &[0.25], 1, |span| span, &mut second);
         let texts = |tokens: &Range<usize>| match (tokens.start, tokens.end) {
             (10, 11) => "the cat",
             (11, 12) => "The Cat",
             (10, 12) => "both",
             _ => "other",
         };
-        let best = best_answers(all, 3, texts);
+        let best = best_answers(vec![all, second], 3, texts);
         let found: Vec<_> = best.into_iter().map(|s| (s.tokens, s.score)).collect();
-        // "other": 12..14 of the second window, 12..13 and 11..13 of the first. "the cat": 10..11 and 11..12.
-        assert_eq!(found, [(12..14, 0.375), (10..11, 0.25), (10..12, 0.25)]);
+        // "other": twice 12..14 of the second window, 12..13 of both, which counts once, 11..13 of the first. "the cat": 10..11
+        // and 11..12.
+        assert_eq!(found, [(12..14, 0.3125), (10..11, 0.25), (10..12, 0.25)]);
     }
 
     #[test]
     fn only_the_best_spans_are_candidates() {
         let mut all = Vec::new();
         spans(0, &[0.1; 40], &[0.1; 40], 1, |span| span, &mut all);
-        let [one] = &best_answers(all, 1, |_| "same")[..] else {
+        let [one] = &best_answers(vec![all], 1, |_| "same")[..] else {
             panic!("several answers of one text");
         };
         assert_eq!(one.tokens, 0..1);

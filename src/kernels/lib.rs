@@ -363,7 +363,9 @@ impl Kernel {
     /// If the lengths do not fit each other.
     pub fn matrix_vector_f16(&self, weight: &[f16], x: &[f32], out: &mut [f32]) {
         let (x, out) = one_row(x, out);
-        self.matrix_product_f16(weight, x, out);
+        check_product("matrix_vector_f16", weight.len(), x, &out);
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.matrix_product_f16)(weight, x, out) }
     }
 
     /// out = weight·x, with `weight` `[n, k]`, `x` `[k]` and `out` `[n]`.

@@ -233,7 +233,7 @@ impl Task for Answerer {
             }
             start..end
         };
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(open.windows.len());
         let mut at = 0;
         let mut no_answer = f32::INFINITY;
         for window in &open.windows {
@@ -241,7 +241,9 @@ impl Task for Answerer {
             let scores = at + 1..at + 1 + window.len();
             let (starts, ends) = (&open.starts[scores.clone()], &open.ends[scores.clone()]);
             let longest = self.options.max_answer_length;
-            spans(window.start, starts, ends, longest, whole, &mut all);
+            let mut found = Vec::new();
+            spans(window.start, starts, ends, longest, whole, &mut found);
+            all.push(found);
             at = scores.end;
         }
         let top = self.options.top;

@@ -14,7 +14,7 @@ use std::collections::BinaryHeap;
 /// How a [`Filler`] works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FillerOptions {
-    /// Words for each mask.
+    /// Words for each mask; 0 gives none.
     pub top: usize,
     /// The only words that are looked at, if any; each one token of the vocabulary.
     pub targets: Option<Vec<String>>,

@@ -8,9 +8,11 @@ use crate::heads::LanguageModelScratch;
 use crate::kernels::{MatrixMut, Team};
 use crate::tokenizer::{Tokens, TruncationSide};
 
-/// Masks whose scores are computed together: the vocabulary's vectors come from memory once for all of them, and the scores
-/// still fit in the second-level cache.
+/// Most masks whose scores are computed together: the vocabulary's vectors come from memory once for all of them.
 const MASKS: usize = 8;
+
+/// Bytes that their scores may have, so that they stay in the second-level cache, unless those of one mask are more.
+const SCORE_BYTES: usize = 1 << 20;
 
 /// The mask token, and room for text beside the special tokens.
 #[derive(Debug)]
@@ -89,7 +91,9 @@ impl VocabularyRoom {
                 rows.map(move |state| (record, state))
             })
             .unzip();
-        for (records, rows) in records.chunks(MASKS).zip(rows.chunks(MASKS)) {
+        let vocabulary_bytes = size_of::<f32>() * model.header().config.vocab_size.max(1);
+        let together = (SCORE_BYTES / vocabulary_bytes).clamp(1, MASKS);
+        for (records, rows) in records.chunks(together).zip(rows.chunks(together)) {
             let mut logits = head.forward(forward(model), rows, &mut self.scratch, team);
             for (row, record) in records.iter().enumerate() {
                 visit(*record, logits.row(row));

@@ -535,12 +535,14 @@ fn labels_of_ones_own_by_vectors() {
     );
     let score = number(&values(&ran)[0]["scores"][0]);
     assert!(score < 0.9999, "{score}");
-    // A model for something else does it, and says what that is worth.
-    directory
+    // A classifier that is a sentence encoder too does it; a model for something else says what that is worth.
+    run(&directory, &["classify", "--labels", "x,y", "a"], "");
+    let labels = ["O", "B-PET"].map(String::from).to_vec();
+    with(HeadConfig::TokenClassification { labels })
         .run(&["classify", "--labels", "x,y", "a"], b"")
         .failed(
             0,
-            &["made for sequence classification, not for sentence vectors"],
+            &["made for token classification, not for sentence vectors"],
         );
     directory
         .run(
@@ -633,6 +635,20 @@ fn attention_is_shown() {
     );
     let value: Value = serde_json::from_str(ran.text()).unwrap();
     assert_eq!(value["rows"], json!([2, 3]));
+    // Each place of the word, not what only contains it; and what only its token spells so.
+    for (text, word, rows) in [
+        ("a cat, cats. Cat", "cat", json!([2, 7])),
+        ("cáts", "CATS", json!([1, 2])),
+        ("a cat", "[sep]", json!([3])),
+    ] {
+        let ran = run(
+            &directory,
+            &["attention", text, "--word", word, "--json"],
+            "",
+        );
+        let value: Value = serde_json::from_str(ran.text()).unwrap();
+        assert_eq!(value["rows"], rows, "{word} in {text:?}: {value}");
+    }
     directory
         .run(&["attention", "a cat", "--word", "dog"], b"")
         .failed(

@@ -173,6 +173,13 @@ fn options_that_do_not_go_together() {
         ),
         (
             plain,
+            &["classify", "a", "--labels", "x", "--temperature", "1"],
+            "",
+            2,
+            &["--temperature is for the softmax over several labels"],
+        ),
+        (
+            plain,
             &["attention", "a", "--svg", "missing/picture.svg"],
             "",
             5,

@@ -246,6 +246,12 @@ pub fn model_for(head: Option<HeadConfig>) -> Vec<u8> {
 fn header(head: Option<HeadConfig>) -> Header {
     let special = |id, type_id| TemplatePiece::Special { id, type_id };
     let first = || TemplatePiece::First { type_id: 0 };
+    // As the converter writes for a checkpoint that is no sentence encoder.
+    let only_tags = matches!(head, Some(HeadConfig::TokenClassification { .. }));
+    let prompts = match only_tags {
+        true => Default::default(),
+        false => [("query".to_owned(), "a good ".to_owned())].into(),
+    };
     Header {
         producer: "tests".to_owned(),
         source: Source {
@@ -301,8 +307,8 @@ fn header(head: Option<HeadConfig>) -> Header {
         embedding: EmbeddingConfig {
             pooling: vec![Pooling::Mean],
             dense: Vec::new(),
-            normalize: true,
-            prompts: [("query".to_owned(), "a good ".to_owned())].into(),
+            normalize: !only_tags,
+            prompts,
             default_prompt_name: None,
             include_prompt: true,
         },

@@ -53,20 +53,22 @@ pub fn attention(args: &AttentionArgs) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// The tokens of a word: those that lie within one of its places in the texts, or a special token of this name.
+/// The tokens of a word: those that overlap one of its places in the texts; where there is none, those that spell it, alone or
+/// with the pieces that continue them: special tokens, words without their accents, signs of a script without blanks.
 fn rows_of(args: &AttentionArgs, attention: &Attention, word: &str) -> Result<Vec<usize>, Failure> {
     let tokens = &attention.tokens;
     let texts = [Some(&args.text), args.text_pair.as_ref()];
     let places = texts.map(|text| text.map_or(Vec::new(), |text| places(text, word)));
-    let is_part = |token: &TokenFeature| match token.text {
-        Some(text) => places[text]
-            .iter()
-            .any(|place| token.offsets.0 < place.end && place.start < token.offsets.1),
-        None => token.token == word,
+    let is_part = |token: &TokenFeature| {
+        let mut places = token.text.into_iter().flat_map(|text| &places[text]);
+        places.any(|place| token.offsets.0 < place.end && place.start < token.offsets.1)
     };
-    let rows: Vec<usize> = (0..tokens.len())
+    let mut rows: Vec<usize> = (0..tokens.len())
         .filter(|row| is_part(&tokens[*row]))
         .collect();
+    if rows.is_empty() {
+        rows = spelled(tokens, &word.to_lowercase());
+    }
     if rows.is_empty() {
         let spelled: Vec<&str> = tokens.iter().map(|token| token.token.as_str()).collect();
         return Err(Failure {
@@ -78,6 +80,25 @@ fn rows_of(args: &AttentionArgs, attention: &Attention, word: &str) -> Result<Ve
         });
     }
     Ok(rows)
+}
+
+/// The tokens whose spelling, with that of the pieces that continue them, is this word in lower case.
+fn spelled(tokens: &[TokenFeature], word: &str) -> Vec<usize> {
+    let mut rows = Vec::new();
+    let mut start = 0;
+    while start < tokens.len() {
+        let continues = |token: &&TokenFeature| token.token.starts_with("##");
+        let end = start + 1 + tokens[start + 1..].iter().take_while(continues).count();
+        let pieces = tokens[start..end].iter().map(|token| &token.token[..]);
+        let spelling: String = pieces
+            .map(|piece| piece.strip_prefix("##").unwrap_or(piece))
+            .collect();
+        if spelling.to_lowercase() == word {
+            rows.extend(start..end);
+        }
+        start = end;
+    }
+    rows
 }
 
 /// Where a word stands in a text by itself, in any case; in characters.

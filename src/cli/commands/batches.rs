@@ -1,4 +1,4 @@
-//! What `classify`, `embed` and `similarity` share: records through the encoder in batches, some values for each.
+//! What `classify` (also with labels of one's own, by vectors), `embed` and `similarity` share: records through the encoder in batches, some values for each.
 
 use super::{Input, run};
 use crate::{

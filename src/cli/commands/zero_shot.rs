@@ -77,6 +77,14 @@ fn by_entailment(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result
             "with an NLI model long texts are cut at their end (--long truncate)",
         ));
     }
+    let default = EntailmentOptions::default();
+    let template = options.hypothesis_template.clone();
+    let entailment = EntailmentOptions {
+        hypothesis_template: template.unwrap_or(default.hypothesis_template),
+        multi_label: options.multi_label,
+        max_length: args.text.max_length,
+    };
+    let task = EntailmentClassifier::new(model, labels, &entailment).map_err(Failure::task)?;
     if options.temperature.is_some() {
         return Err(Failure::usage(
             "--temperature is for models of sentence vectors; this one compares texts with labels by entailment",
@@ -88,14 +96,6 @@ fn by_entailment(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result
             label.name
         )));
     }
-    let default = EntailmentOptions::default();
-    let template = options.hypothesis_template.clone();
-    let entailment = EntailmentOptions {
-        hypothesis_template: template.unwrap_or(default.hypothesis_template),
-        multi_label: options.multi_label,
-        max_length: args.text.max_length,
-    };
-    let task = EntailmentClassifier::new(model, labels, &entailment).map_err(Failure::task)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let show = ShowLabels::new(args, labels, &input);
     let io = (&args.input, &args.output, &args.run);
@@ -104,10 +104,16 @@ fn by_entailment(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result
 
 fn by_vectors(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8, Failure> {
     let options = &args.labels;
-    if let (ZeroShotChoice::Auto, Some(head)) = (options.zero_shot, &model.header().head) {
-        message(format_args!(
-            "the model was made for {}, not for sentence vectors or natural language inference; what its vectors say of these labels may mean little (--zero-shot embedding says that this is meant)",
-            head.task()
+    if options.temperature.is_some() && (options.multi_label || labels.len() == 1) {
+        return Err(Failure::usage(
+            "--temperature is for the softmax over several labels; --multi-label, and a single label, give the cosine itself",
+        ));
+    }
+    if options.hypothesis_template.is_some()
+        && labels.iter().all(|label| !label.examples.is_empty())
+    {
+        return Err(Failure::usage(
+            "--hypothesis-template is for labels without example phrases; all of these have some",
         ));
     }
     let text = engine::text_options(&args.text, model.prompt(None));
@@ -135,6 +141,18 @@ fn by_vectors(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8
         vectors,
         show: ShowLabels::new(args, labels, &input),
     };
+    let header = model.header();
+    let embedding = &header.embedding;
+    let made_for_vectors =
+        embedding.normalize || !embedding.dense.is_empty() || !embedding.prompts.is_empty();
+    if let (ZeroShotChoice::Auto, false, Some(head)) =
+        (options.zero_shot, made_for_vectors, &header.head)
+    {
+        message(format_args!(
+            "the model was made for {}, not for sentence vectors or natural language inference; what its vectors say of these labels may mean little (--zero-shot embedding says that this is meant)",
+            head.task()
+        ));
+    }
     let io = (&args.input, &args.output, &args.run);
     run_batches((model.clone(), text), nearest, input, io, None)
 }
