@@ -400,6 +400,10 @@ pub enum HeadConfig {
         tied: bool,
         /// Whether the file has a next-sentence head too (`BertForPreTraining`).
         next_sentence: bool,
+        /// `clean_up_tokenization_spaces` of `tokenizer_config.json`: blanks in front of most punctuation and around
+        /// apostrophes are left out of what is shown. False for byte-level BPE, whose texts have their own blanks.
+        #[serde(default, skip_serializing_if = "is_false")]
+        clean_up_tokenization_spaces: bool,
     },
     /// First token → pooler (tanh) → two scores: the second text follows the first, or it does not.
     NextSentencePrediction {},

@@ -6,8 +6,9 @@ use super::task::Task;
 use super::text_encoder::EncodedText;
 use super::vocabulary::{Mask, VocabularyRoom, softmax};
 use crate::error::{Error, Result};
+use crate::format::header::HeadConfig;
 use crate::kernels::Team;
-use crate::tokenizer::Tokens;
+use crate::tokenizer::{Tokens, clean_up};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -238,6 +239,20 @@ impl Task for Filler {
 
     fn finish(&self, mut text: MaskedText, _: &mut VocabularyRoom) -> Vec<Vec<Fill>> {
         let tokenizer = self.model.tokenizer();
+        let cleans_up = matches!(
+            self.model.header().head,
+            Some(HeadConfig::MaskedLanguageModel {
+                clean_up_tokenization_spaces: true,
+                ..
+            })
+        );
+        let spell = |ids: &[u32], with_special| {
+            let text = tokenizer.decode(ids, with_special);
+            match cleans_up {
+                true => clean_up(&text),
+                false => text,
+            }
+        };
         let several = text.masks.len() > 1;
         let found = std::mem::take(&mut text.found);
         let mut answers = Vec::with_capacity(found.len());
@@ -252,8 +267,8 @@ impl Task for Filler {
                 fills.push(Fill {
                     score,
                     token,
-                    token_str: tokenizer.decode(&[token], true),
-                    sequence: tokenizer.decode(&shown, several),
+                    token_str: spell(&[token], true),
+                    sequence: spell(&shown, several),
                 });
                 text.ids[*place] = mask;
             }

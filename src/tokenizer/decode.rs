@@ -6,6 +6,19 @@ use super::{BoundTokenizer, Kind, Offsets, Tokens};
 /// Beginnings of a word that the blank in front of it is taken from.
 const NO_BLANK_BEFORE: [&str; 9] = [".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"];
 
+/// A text without blanks in front of most punctuation and around apostrophes: `clean_up_tokenization` of transformers.
+pub fn clean_up(text: &str) -> String {
+    let marks = [" .", " ?", " !", " ,"];
+    let text = marks
+        .iter()
+        .fold(text.to_owned(), |text, mark| text.replace(mark, &mark[1..]));
+    let text = text.replace(" ' ", "'");
+    let endings = [" n't", " 'm", " 's", " 've", " 're"];
+    endings
+        .iter()
+        .fold(text, |text, ending| text.replace(ending, &ending[1..]))
+}
+
 impl BoundTokenizer<'_> {
     /// The text that tokens spell. WordPiece: blanks between words, none before pieces that continue a word and before
     /// most punctuation; other kinds: what the decoder of `tokenizer.json` makes, a blank in front of a word included.

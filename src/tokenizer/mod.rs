@@ -21,6 +21,7 @@ mod vocabulary;
 mod words;
 
 pub use builder::VocabularyTables;
+pub use decode::clean_up;
 pub use json::TOKENIZER_JSON;
 pub use template::{Template, TruncationSide, truncate_pair, windows};
 pub use vocabulary::{TOKEN_STARTS, TOKEN_TEXT, TRIE, Vocabulary};

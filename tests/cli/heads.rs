@@ -21,6 +21,7 @@ fn language_model(next_sentence: bool) -> HeadConfig {
     HeadConfig::MaskedLanguageModel {
         mask_id: MASK,
         pad_id: None,
+        clean_up_tokenization_spaces: false,
         activation: Activation::Gelu,
         tied: true,
         next_sentence,

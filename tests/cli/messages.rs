@@ -18,6 +18,7 @@ fn filler() -> Directory {
     with(HeadConfig::MaskedLanguageModel {
         mask_id: MASK,
         pad_id: None,
+        clean_up_tokenization_spaces: false,
         activation: Activation::Gelu,
         tied: true,
         next_sentence: false,

@@ -96,7 +96,7 @@ def write_recipe(folder, seed, tensors, values):
     (folder / "weights.json").write_text(text, encoding="utf-8")
 
 
-def checkpoint(name, kind, seed, labels=None, size=(32, 2, 64), cased=False, **changes):
+def checkpoint(name, kind, seed, labels=None, size=(32, 2, 64), cased=False, settings=None, **changes):
     """A model of class `kind`, its files, its tokenizer."""
     folder = fresh("head-" + name)
     hidden, heads, inner = size
@@ -108,7 +108,7 @@ def checkpoint(name, kind, seed, labels=None, size=(32, 2, 64), cased=False, **c
         config.label2id = {label: index for index, label in enumerate(labels)}
     config._attn_implementation = "eager"
     model = fill(kind(config), folder, seed)
-    tokenizer_files(folder, cased, {"model_max_length": 32}, {"tokenizer.json"})
+    tokenizer_files(folder, cased, {"model_max_length": 32, **(settings or {})}, {"tokenizer.json"})
     save_config(model, folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     return folder, model, tokenizer
@@ -394,7 +394,7 @@ def main():
     make_tags("tag", BIO, (312, 12, 1200), 31)
     make_tags("tag-cased", ["B-a", "I-a", "O"], (26, 1, 40), 32, cased=True)
     make_answer()
-    make_fill("fill", transformers.BertForMaskedLM, 51)
+    make_fill("fill", transformers.BertForMaskedLM, 51, settings={"clean_up_tokenization_spaces": True})
     make_fill("fill-untied", transformers.BertForMaskedLM, 52, size=(24, 3, 40), tie_word_embeddings=False)
     make_fill("pretraining", transformers.BertForPreTraining, 53)
     make_next()

@@ -319,6 +319,7 @@ fn architecture(
             // Known when the tokenizer's files are read.
             mask_id: 0,
             pad_id: None,
+            clean_up_tokenization_spaces: false,
             activation: family.transform.unwrap_or(hidden_act),
             tied: json.boolean("tie_word_embeddings")? != Some(false),
             next_sentence,

@@ -103,11 +103,15 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
     let max_length = max_length(&sentence, &tokenizer, &model.config, &mut notices)?;
     let mut head = model.architecture.head().cloned();
     if let Some(HeadConfig::MaskedLanguageModel {
-        mask_id, pad_id, ..
+        mask_id,
+        pad_id,
+        clean_up_tokenization_spaces,
+        ..
     }) = &mut head
     {
         *mask_id = tokenizer.mask_id()?;
         *pad_id = tokenizer.pad_id();
+        *clean_up_tokenization_spaces = tokenizer.cleans_up;
     }
     Ok(Checkpoint {
         config: model.config.clone(),

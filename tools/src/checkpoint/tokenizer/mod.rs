@@ -34,6 +34,8 @@ pub(crate) struct Tokenizer {
     /// Longest input in tokens, where `tokenizer_config.json` has one.
     pub model_max_length: Option<usize>,
     pub notices: Vec<String>,
+    /// Whether the settings leave blanks in front of punctuation out of the text that tokens spell.
+    pub cleans_up: bool,
     /// Whether the settings let the model have segment ids.
     pub gives_segments: bool,
     /// `tokenizer.json` for a tokenizer that bertlet runs by it: the file's own bytes, unless a setting changes it.
@@ -91,9 +93,13 @@ impl Tokenizer {
         let special = |key: &str| -> Result<Option<String>> {
             Ok(settings.special_token(key)?.map(|(token, _)| token))
         };
+        // transformers 5 does not for BPE, whatever the setting is.
+        let cleans_up = settings.flag("clean_up_tokenization_spaces")? == Some(true)
+            && !matches!(config, TokenizerConfig::Bpe(_));
         Ok(Tokenizer {
             json,
             config,
+            cleans_up,
             vocabulary,
             model_max_length: settings.model_max_length()?,
             gives_segments: settings.gives_segments()?,
