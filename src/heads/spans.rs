@@ -42,48 +42,44 @@ pub(crate) fn best_answers<'a>(
     count: usize,
     text: impl Fn(&Range<usize>) -> &'a str,
 ) -> Vec<Span> {
-    let place = |span: &Span| (span.tokens.start, span.tokens.end);
-    let rank =
-        |a: &Span, b: &Span| (b.score.total_cmp(&a.score)).then_with(|| place(a).cmp(&place(b)));
+    let rank = |a: &Span, b: &Span| {
+        let place = |span: &Span| (span.tokens.start, span.tokens.end);
+        (b.score.total_cmp(&a.score)).then_with(|| place(a).cmp(&place(b)))
+    };
     let candidates = count.saturating_mul(2).saturating_add(10);
-    // By place: the best span, and the sum of all that have become it.
-    let mut places: HashMap<(usize, usize), (Span, f32)> = HashMap::new();
+    // By place: the best score, and the sum of the scores of all spans that have become it.
+    let mut places: HashMap<Range<usize>, [f32; 2]> = HashMap::new();
     for mut spans in windows {
         if candidates < spans.len() {
             spans.select_nth_unstable_by(candidates, rank);
             spans.truncate(candidates);
         }
         spans.sort_unstable_by(rank);
-        let mut window: HashMap<(usize, usize), (Span, f32)> = HashMap::new();
-        for span in spans {
-            match window.entry(place(&span)) {
-                Entry::Occupied(mut known) => known.get_mut().1 += span.score,
-                Entry::Vacant(new) => {
-                    let score = span.score;
-                    new.insert((span, score));
-                }
-            }
+        let mut window: HashMap<Range<usize>, [f32; 2]> = HashMap::new();
+        for Span { tokens, score } in spans {
+            let [_, sum] = window.entry(tokens).or_insert([score, 0.0]);
+            *sum += score;
         }
-        for (place, found) in window {
-            match places.entry(place) {
-                Entry::Occupied(known) if known.get().1 >= found.1 => {}
-                Entry::Occupied(mut known) => *known.get_mut() = found,
-                Entry::Vacant(new) => {
-                    new.insert(found);
-                }
+        for (tokens, found) in window {
+            let known = places.entry(tokens).or_insert(found);
+            if found[1] > known[1] {
+                *known = found;
             }
         }
     }
-    let mut places: Vec<(Span, f32)> = places.into_values().collect();
-    places.sort_unstable_by(|(a, _), (b, _)| rank(a, b));
+    let spans = places
+        .into_iter()
+        .map(|(tokens, [score, sum])| (Span { tokens, score }, sum));
+    let mut spans: Vec<(Span, f32)> = spans.collect();
+    spans.sort_unstable_by(|(a, _), (b, _)| rank(a, b));
     let mut answers: Vec<Span> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
-    for (span, score) in places {
-        match known.entry(text(&span.tokens).to_lowercase()) {
+    for (Span { tokens, .. }, score) in spans {
+        match known.entry(text(&tokens).to_lowercase()) {
             Entry::Occupied(known) => answers[*known.get()].score += score,
             Entry::Vacant(new) => {
                 new.insert(answers.len());
-                answers.push(Span { score, ..span });
+                answers.push(Span { tokens, score });
             }
         }
     }

@@ -42,8 +42,8 @@ pub struct OpenLine {
 
 impl LineScorer {
     /// # Errors
-    /// [`Model`](crate::Error::Model) error if the model has no masked language model, [`Input`](crate::Error::Input) if `max_length`
-    /// does not fit it.
+    /// [`Model`](crate::Error::Model) if the model has no masked language model, [`Input`](crate::Error::Input) if
+    /// `max_length` does not fit it.
     pub fn new(model: &Model, max_length: Option<usize>) -> Result<LineScorer> {
         Ok(LineScorer {
             model: model.clone(),

@@ -1,4 +1,5 @@
-//! What `classify` (also with labels of one's own, by vectors), `embed` and `similarity` share: records through the encoder in batches, some values for each.
+//! What `classify` (also with labels of one's own, by vectors), `embed` and `similarity` share: records through the encoder
+//! in batches, some values for each.
 
 use super::{Input, run};
 use crate::{
@@ -52,14 +53,22 @@ pub fn run_batches<C: Computation>(
     args: (&InputArgs, &OutputArgs, &RunArgs),
     array: Option<Array>,
 ) -> Result<u8, Failure> {
-    let max_length = options.max_length.unwrap_or(model.header().max_length);
     let batches = Batches {
         model,
         options,
         batch_tokens: args.2.batch_tokens,
         computation,
     };
+    let max_length = batches.max_length();
     run(batches, input, args, array, max_length)
+}
+
+impl<C> Batches<C> {
+    /// Longest sequence in tokens.
+    fn max_length(&self) -> usize {
+        let asked = self.options.max_length;
+        asked.unwrap_or(self.model.header().max_length)
+    }
 }
 
 impl<C: Computation> Task for Batches<C> {
@@ -76,10 +85,8 @@ impl<C: Computation> Task for Batches<C> {
 
     fn weight(&self, record: &Record) -> usize {
         let texts = if self.computation.separate() { 2 } else { 1 };
-        let max_length = self.options.max_length;
-        let max_length = max_length.unwrap_or(self.model.header().max_length);
         let windows = self.options.long == LongText::Window;
-        engine::weight(record, texts * max_length, windows)
+        engine::weight(record, texts * self.max_length(), windows)
     }
 
     fn run(&self, lane: &mut Lane, records: &[Record], done: &mut Done) -> Result<()> {
