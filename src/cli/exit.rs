@@ -1,7 +1,7 @@
 //! How a run ends: exit codes and what goes to stderr.
 
 use super::output::sink::OutputFailed;
-use std::{fmt, io::Write};
+use std::{fmt, io::Write, panic, process};
 
 /// Everything asked for was done. A reader that closes the pipe early counts as done.
 pub const OK: u8 = 0;
@@ -72,6 +72,39 @@ impl From<anyhow::Error> for Failure {
         };
         Failure { code, error }
     }
+}
+
+/// What is said where a thread is refused.
+pub fn no_thread(cause: impl fmt::Display) -> String {
+    format!("a thread cannot be started: {cause}; try fewer with --threads")
+}
+
+/// From now on a panic is one line on stderr.
+///
+/// The standard library's own report may write a backtrace, which needs memory; where memory is what is missing, it waits
+/// for itself for ever.
+pub fn report_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let cause = match payload.downcast_ref::<String>() {
+            Some(text) => text.as_str(),
+            None => payload
+                .downcast_ref()
+                .copied()
+                .unwrap_or("of unknown cause"),
+        };
+        let (file, line) = panic
+            .location()
+            .map_or(("unknown", 0), |place| (place.file(), place.line()));
+        // A thread that finds no room for its signal stack, before it runs any code of ours.
+        if file.ends_with("stack_overflow.rs") {
+            message(no_thread(cause));
+            process::exit(FAILED.into());
+        }
+        message(format_args!(
+            "internal error: {cause} ({file}:{line}); this is a bug in bertlet, please report it"
+        ));
+    }));
 }
 
 /// Longest message in characters: some quote the input.

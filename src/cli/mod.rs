@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 /// Runs the program with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {
+    exit::report_panics();
     crate::format::exit_on_fault(exit::MODEL);
     if let Err(failure) = bundle::look_for_own() {
         return end(failure);

@@ -24,6 +24,7 @@ mod table;
 mod team;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -34,6 +35,7 @@ pub use matrix::{Matrix, MatrixMut};
 pub use product::{Epilogue, MAX_K, PackedLinear, ShapeError};
 pub use quantized::{QuantizedRows, QuantizedView, QuantizedViewMut, RowRange, WHOLE_ROW};
 pub use team::{MAX_MEMBERS, Team};
+pub use threads::thread_builder;
 
 use half::f16;
 use std::fmt;

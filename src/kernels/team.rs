@@ -6,6 +6,7 @@
 //! under way and sleep soon after it. A part that its thread has not taken yet when the leader is done with its own is
 //! taken back, so that a sleeping or preempted thread costs little.
 
+use crate::threads::thread_builder;
 use std::cell::UnsafeCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -18,6 +19,9 @@ pub const MAX_MEMBERS: usize = 16;
 
 /// How long a thread watches its slot before it sleeps. Waking it takes about as long.
 const WATCH: Duration = Duration::from_micros(100);
+
+/// Stack of a helper in bytes. Nothing recurses; large buffers are on the heap.
+const STACK: usize = 512 << 10;
 
 /// The leader's: the thread sleeps or watches.
 const IDLE: u8 = 0;
@@ -92,10 +96,8 @@ impl Team {
                 part: UnsafeCell::new(None),
             });
             let watched = slot.clone();
-            let started = thread::Builder::new()
-                .name("encoder".to_owned())
-                .stack_size(512 << 10)
-                .spawn(move || help(&watched));
+            let started = thread_builder("encoder", STACK)
+                .and_then(|builder| builder.spawn(move || help(&watched)));
             match started {
                 Ok(thread) => self.helpers.push(Member { slot, thread }),
                 Err(_) => break,

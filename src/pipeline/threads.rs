@@ -1,5 +1,6 @@
 //! How many threads a process should use: the physical cores that it may run on.
 
+use crate::kernels::thread_builder;
 use std::{collections::BTreeSet, fs, num::NonZero, thread};
 
 /// Physical cores allowed to this process: its CPU affinity and cgroup quota are honoured, and two hardware threads of
@@ -45,12 +46,16 @@ fn parse_list(list: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
+/// Stack of a thread in bytes. Nothing recurses; large buffers are on the heap.
+const STACK: usize = 1 << 20;
+
 /// Does `work` on this thread and up to `threads` − 1 others at once, and returns when all have ended. Where no more can
 /// be started, fewer do the same work.
 pub(super) fn on_threads(threads: usize, work: impl Fn() + Copy + Send) {
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            let started = std::thread::Builder::new().spawn_scoped(scope, work);
+            let started = thread_builder("texts", STACK)
+                .and_then(|builder| builder.spawn_scoped(scope, work));
             if started.is_err() {
                 break;
             }

@@ -6,7 +6,7 @@
 mod queue;
 
 use super::{
-    exit::message,
+    exit::{message, no_thread},
     input::{Place, Record, RecordReader},
     output::{
         Format, Totals,
@@ -15,6 +15,7 @@ use super::{
     progress::Progress,
     signals::Signals,
 };
+use crate::kernels::thread_builder;
 use anyhow::{Result, anyhow};
 use queue::{Job, Limits, Next, Queue};
 use std::sync::Arc;
@@ -274,15 +275,10 @@ impl Drop for Watch {
 
 /// Starts a thread with `stack` bytes of stack.
 fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<Thread> {
-    let started = thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(stack)
-        .spawn(body);
+    let started = thread_builder(name, stack).and_then(|builder| builder.spawn(body));
     match started {
         Ok(handle) => Ok(handle.thread().clone()),
-        Err(error) => Err(anyhow!(
-            "a thread cannot be started: {error}; try fewer with --threads"
-        )),
+        Err(error) => Err(anyhow!(no_thread(error))),
     }
 }
 
