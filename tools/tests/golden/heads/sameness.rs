@@ -1,11 +1,13 @@
 //! Same model, same text, same bytes, for the heads too: whatever the kernel, the threads, and what else is in the batch.
 
 use super::{case, strings};
+use crate::support::{Checkpoint, golden_folder};
 use bertlet::kernels::Kernel;
 use bertlet::{
     Answerer, AnswererOptions, Candidates, Filler, FillerOptions, LineScorer, Model, PairScorer,
     Question, RunOptions, Tagger, TaggerOptions, Task, TextOptions,
 };
+use serde_json::{Value, json};
 use std::fmt::Debug;
 
 /// Fails if a task's answers differ between kernels, threads or batches.
@@ -80,6 +82,53 @@ fn kernels_threads_and_batches_do_not_matter() {
     let scorer =
         |model: &Model| PairScorer::multiple_choice(model, TextOptions::default()).unwrap();
     same(&choice.model, scorer, &candidates);
+}
+
+/// A golden masked language model with so many words that the threads of one text share them.
+fn large_vocabulary(name: &str, precision: &str) -> Model {
+    const WORDS: usize = 70_001;
+    let checkpoint = Checkpoint::copy(name, "shared-vocabulary");
+    let recipe = std::fs::read(golden_folder().join(name).join("weights.json")).unwrap();
+    let mut recipe: Value = serde_json::from_slice(&recipe).unwrap();
+    for tensor in recipe["tensors"].as_array_mut().unwrap() {
+        if tensor[1][0] == 153 {
+            tensor[1][0] = json!(WORDS);
+        }
+    }
+    let checkpoint = checkpoint
+        .set("weights.json", "tensors", recipe["tensors"].take())
+        .set("config.json", "vocab_size", json!(WORDS));
+    crate::recipe::write_weights(checkpoint.folder());
+    Model::open(checkpoint.convert(precision)).unwrap()
+}
+
+#[test]
+fn threads_share_a_vocabulary() {
+    for (name, precision) in [
+        ("head-fill", "int8"),
+        ("head-fill", "f16"),
+        ("head-fill-untied", "f16"),
+    ] {
+        let model = large_vocabulary(name, precision);
+        let options = FillerOptions {
+            top: 100,
+            ..FillerOptions::default()
+        };
+        let filler = Filler::new(&model, options).unwrap();
+        for text in ["the [MASK] sat", "[MASK] [MASK] on [MASK] [MASK] [MASK]"] {
+            let run = |threads| {
+                let run = RunOptions {
+                    threads: Some(threads),
+                    ..RunOptions::default()
+                };
+                format!("{:?}", filler.run(&[text], run).unwrap())
+            };
+            let expected = run(1);
+            for threads in [2, 5] {
+                assert!(run(threads) == expected, "{name}: {threads} threads");
+            }
+        }
+    }
 }
 
 #[test]
