@@ -252,6 +252,16 @@ fn torch_storage_that_is_missing_or_short() {
 }
 
 #[test]
+fn torch_tensor_that_is_there_twice() {
+    let mut file = TorchFile::of(&tensors(), Type::F32);
+    file.twice = true;
+    assert_refusal(
+        &torch(file),
+        &["pytorch_model.bin: tensor '", "the file holds it twice"],
+    );
+}
+
+#[test]
 fn torch_legacy_format() {
     let directory = tiny();
     directory.remove("model.safetensors");

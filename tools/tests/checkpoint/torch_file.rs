@@ -47,6 +47,8 @@ pub struct TorchFile {
     pub parameters: bool,
     /// Hangs `_metadata` on the dictionary.
     pub metadata: bool,
+    /// Gives the first tensor twice.
+    pub twice: bool,
     /// Puts all tensors in one storage, matrices transposed.
     pub shared_transposed: bool,
     pub stride_factor: usize,
@@ -63,6 +65,7 @@ impl TorchFile {
             pickle: None,
             parameters: false,
             metadata: false,
+            twice: false,
             shared_transposed: false,
             stride_factor: 1,
             drop_storage: false,
@@ -88,7 +91,9 @@ impl TorchFile {
         };
         let mut pickle = Pickle::new();
         pickle.global("collections", "OrderedDict").op(b")R(");
-        for ((name, (shape, _)), (storage, offset, strides)) in self.tensors.iter().zip(&views) {
+        let named = self.tensors.iter().zip(&views);
+        let again = named.clone().take(self.twice.into());
+        for ((name, (shape, _)), (storage, offset, strides)) in named.chain(again) {
             pickle.text(name);
             if self.parameters {
                 pickle.global("torch._utils", "_rebuild_parameter").op(b"(");

@@ -166,12 +166,16 @@ impl TensorStore {
                 Entry::Vacant(entry) => {
                     entry.insert(tensor);
                 }
-                Entry::Occupied(entry) => bail!(
-                    "{}: tensor '{}' is also in '{}'",
-                    path.display(),
-                    entry.key(),
-                    self.files[entry.get().file].display()
-                ),
+                Entry::Occupied(entry) => {
+                    let (path, name) = (path.display(), entry.key());
+                    // Not there where it is this file, which holds a name twice.
+                    match self.files.get(entry.get().file) {
+                        Some(other) => {
+                            bail!("{path}: tensor '{name}' is also in '{}'", other.display())
+                        }
+                        None => bail!("{path}: tensor '{name}': the file holds it twice"),
+                    }
+                }
             }
         }
         self.files.push(path);
