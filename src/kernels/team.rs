@@ -241,13 +241,17 @@ impl Slot {
     fn wait(&self) -> u8 {
         loop {
             let since = Instant::now();
-            while since.elapsed() < WATCH {
+            // It looks before it asks for the time: a thread so slow that its time is over at once must see the end too.
+            loop {
                 for _ in 0..256 {
                     let state = self.state.load(Ordering::Acquire);
                     if state == READY || state == END {
                         return state;
                     }
                     std::hint::spin_loop();
+                }
+                if since.elapsed() >= WATCH {
+                    break;
                 }
             }
             self.asleep.store(true, Ordering::SeqCst);
@@ -287,12 +291,18 @@ mod tests {
         team
     }
 
+    /// Sizes of teams; Miri runs threads in turns, and those that watch take theirs.
+    fn sizes<'a>(all: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        let most = if cfg!(miri) { 3 } else { usize::MAX };
+        all.iter().copied().filter(move |size| *size <= most)
+    }
+
     #[test]
     fn every_part_is_done_once() {
-        for members in [1, 2, 3, 5, MAX_MEMBERS] {
+        for members in sizes(&[1, 2, 3, 5, MAX_MEMBERS]) {
             let mut team = team(members);
             assert_eq!(team.members(), members);
-            for round in 0..200 {
+            for round in 0..if cfg!(miri) { 12 } else { 200 } {
                 let mut values = vec![0usize; 97];
                 let count = 1 + round % (members + 3);
                 let parts = values.chunks_mut(97usize.div_ceil(count)).enumerate();
@@ -315,9 +325,9 @@ mod tests {
 
     #[test]
     fn teams_grow_and_shrink() {
-        let mut team = team(4);
+        let mut team = team(3);
         let calls = AtomicUsize::new(0);
-        for members in [2, 4, 1, 3, 99, 0] {
+        for members in sizes(&[2, 4, 1, 3, 99, 0]) {
             team.resize(members);
             assert_eq!(team.members(), members.clamp(1, MAX_MEMBERS));
             calls.store(0, Ordering::Relaxed);

@@ -47,7 +47,7 @@ fn products_equal_the_definition_on_all_edge_sizes() {
     let rows = [
         0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 25, 31, 32, 33, 47, 65,
     ];
-    for (n, k) in [
+    let shapes = [
         (1, 1),
         (15, 3),
         (16, 4),
@@ -59,9 +59,10 @@ fn products_equal_the_definition_on_all_edge_sizes() {
         (65, 448),
         (80, 516),
         (129, 26),
-    ] {
+    ];
+    for &(n, k) in cases(&shapes, &[(1, 1), (17, 63), (32, 65)]) {
         let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
-        for rows in rows {
+        for &rows in cases(&rows, &[0, 1, 5, 17]) {
             let x = random.floats(rows * k, 3.0);
             let a = quantized(generic(), &x, rows, k);
             let expected = define(&a, &layer);
@@ -81,7 +82,11 @@ fn products_equal_the_definition_on_all_edge_sizes() {
 fn extremes_neither_saturate_nor_overflow() {
     let random = &mut Random(2);
     for weight in [127i8, -127, -128] {
-        let (rows, n, k) = (33, 40, 1536);
+        let (rows, n, k) = if cfg!(miri) {
+            (3, 17, 192)
+        } else {
+            (33, 40, 1536)
+        };
         let layer = Layer::new(n, k, random, |_| weight);
         // One low value in each group makes the others 255.
         let mut x = vec![1.0; rows * k];
@@ -148,7 +153,11 @@ fn constant_rows_keep_their_value_and_others_theirs() {
 #[test]
 fn epilogues_are_the_functions_applied_afterwards() {
     let random = &mut Random(5);
-    let (rows, n, k) = (19, 37, 96);
+    let (rows, n, k) = if cfg!(miri) {
+        (3, 17, 70)
+    } else {
+        (19, 37, 96)
+    };
     let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
     let x = random.floats(rows * k, 2.0);
     for_each_kernel(|kernel| {
@@ -173,13 +182,18 @@ fn epilogues_are_the_functions_applied_afterwards() {
 #[test]
 fn parts_computed_apart_equal_the_whole() {
     let random = &mut Random(6);
-    let (rows, n, k) = (41, 75, 130);
+    let (rows, n, k) = if cfg!(miri) {
+        (5, 37, 70)
+    } else {
+        (41, 75, 130)
+    };
     let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
     let x = random.floats(rows * k, 2.0);
     for_each_kernel(|kernel| {
         let a = quantized(kernel, &x, rows, k);
         let whole = run(kernel, &a, &layer, Epilogue::Store(Activation::Gelu));
-        for (row, column) in [(0, 0), (1, 16), (17, 48), (40, 64), (41, 75)] {
+        let cuts = [(0, 0), (1, 16), (17, 48), (40, 64), (41, 75)];
+        for &(row, column) in cases(&cuts, &[(0, 0), (3, 16), (5, 37)]) {
             // A stride wider than the rows: what lies between must stay.
             let stride = n + 3;
             let mut out = vec![9.0; rows * stride];

@@ -51,6 +51,11 @@ fn for_each_kernel(mut check: impl FnMut(Kernel)) {
     }
 }
 
+/// All cases of a test; in Miri, which is thousands of times slower, a few.
+fn cases<'a, T>(all: &'a [T], in_miri: &'a [T]) -> &'a [T] {
+    if cfg!(miri) { in_miri } else { all }
+}
+
 fn generic() -> Kernel {
     Kernel::by_name("generic").expect("it runs everywhere")
 }

@@ -2,12 +2,16 @@
 
 use super::*;
 
-const WIDTHS: [usize; 12] = [1, 2, 15, 16, 17, 26, 31, 32, 48, 63, 100, 384];
+const WIDTHS: &[usize] = if cfg!(miri) {
+    &[1, 17, 63]
+} else {
+    &[1, 2, 15, 16, 17, 26, 31, 32, 48, 63, 100, 384]
+};
 
 #[test]
 fn quantized_rows_are_within_half_a_step() {
     let random = &mut Random(11);
-    for k in WIDTHS {
+    for &k in WIDTHS {
         let (rows, stride) = (3, k + 5);
         let x = random.floats(rows * stride, 4.0);
         let factor: Vec<f32> = (0..k).map(|_| 0.25 + random.unit().abs()).collect();
@@ -88,7 +92,7 @@ fn tiny_and_huge_spans_do_not_trap() {
 #[test]
 fn layer_norm_is_close_to_double_precision() {
     let random = &mut Random(12);
-    for n in WIDTHS {
+    for &n in WIDTHS {
         let (rows, stride) = (3, n + 2);
         let x: Vec<f32> = random
             .floats(rows * stride, 2.0)
@@ -137,7 +141,7 @@ fn layer_norm_is_close_to_double_precision() {
 #[test]
 fn layer_norm_quantize_equals_its_two_halves() {
     let random = &mut Random(13);
-    for n in WIDTHS {
+    for &n in WIDTHS {
         let rows = 4;
         let x = random.floats(rows * n, 2.0);
         let (weight, bias, scale) = (
@@ -184,7 +188,7 @@ fn layer_norm_quantize_equals_its_two_halves() {
 #[test]
 fn softmax_is_close_to_double_precision() {
     let random = &mut Random(14);
-    for n in WIDTHS {
+    for &n in WIDTHS {
         let x = random.floats(2 * n, 30.0);
         let softmax = |kernel: Kernel| {
             let mut x = x.clone();
@@ -216,7 +220,7 @@ fn softmax_is_close_to_double_precision() {
 #[test]
 fn embeddings_and_half_precision_are_exact() {
     let random = &mut Random(15);
-    for n in WIDTHS {
+    for &n in WIDTHS {
         let word: Vec<i8> = (0..n).map(|_| random.next() as i8).collect();
         let half: Vec<f16> = random
             .floats(n, 2.0)
