@@ -87,8 +87,8 @@ impl Heads {
 fn attention_is_close_to_double_precision_and_the_same_from_every_kernel() {
     let random = &mut Random(21);
     let lengths = [0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130];
-    for &head_size in cases(&[1, 16, 26, 32, 64, 65, 128], &[1, 26, 65]) {
-        for &tokens in cases(&lengths, &[0, 1, 3, 17]) {
+    for &head_size in cases(&[1, 16, 26, 32, 64, 65, 128], &[26]) {
+        for &tokens in cases(&lengths, &[0, 1, 17]) {
             let heads = Heads::new(tokens, head_size, random);
             let expected = heads.run(generic(), &mut AttentionScratch::default());
             // Query and key steps blur a score by some 1/100, values are within 1/254 of their range.
@@ -117,7 +117,7 @@ fn used_scratch_and_apart_queries_change_nothing() {
     for_each_kernel(|kernel| {
         let mut scratch = AttentionScratch::default();
         long.run(kernel, &mut scratch);
-        for &(tokens, head_size) in cases(&[(37, 26), (70, 32), (5, 128)], &[(7, 26), (5, 32)]) {
+        for &(tokens, head_size) in cases(&[(37, 26), (70, 32), (5, 128)], &[(7, 26)]) {
             let heads = Heads::new(tokens, head_size, &mut Random(23));
             let expected = heads.run(kernel, &mut AttentionScratch::default());
             assert_eq!(
@@ -213,7 +213,8 @@ fn flat_weights_average_the_values_and_sharp_ones_pick_one() {
 
 #[test]
 fn what_is_not_finite_stays_in_its_place_and_does_not_trap() {
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+    let all = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38];
+    for &bad in cases(&all, &all[..1]) {
         for part in 0..3 {
             let tokens = if cfg!(miri) { 9 } else { 40 };
             let mut heads = Heads::new(tokens, 32, &mut Random(25));
