@@ -107,10 +107,11 @@ fn extremes_neither_saturate_nor_overflow() {
 
 #[test]
 fn the_deepest_row_fits() {
-    let layer = Layer::grouped([1, MAX_K], WHOLE_ROW, &mut Random(3), |_| -128);
-    let mut x = vec![1.0; MAX_K];
+    let k = if cfg!(miri) { 1000 } else { MAX_K };
+    let layer = Layer::grouped([1, k], WHOLE_ROW, &mut Random(3), |_| -128);
+    let mut x = vec![1.0; k];
     x[0] = 0.0;
-    let a = quantized_by(generic(), &x, [1, MAX_K], WHOLE_ROW);
+    let a = quantized_by(generic(), &x, [1, k], WHOLE_ROW);
     let expected = define(&a, &layer);
     for_each_kernel(|kernel| {
         assert_eq!(
@@ -121,7 +122,7 @@ fn the_deepest_row_fits() {
     });
     let layer = layer.packed();
     assert!(PackedLinear::new(&[], &[], &[], &[], [0, MAX_K + 1], GROUP).is_err());
-    assert_eq!((layer.n(), layer.k()), (1, MAX_K));
+    assert_eq!((layer.n(), layer.k()), (1, k));
 }
 
 #[test]
