@@ -1,6 +1,9 @@
 //! Programs that carry a model of their own: this executable, a model file behind it, and a trailer that says where.
 
-use super::{exit::Failure, output::sink::OutputFailed};
+use super::{
+    exit::Failure,
+    output::sink::{OutputFailed, never_overwrite},
+};
 use crate::{Model, format::header::HeadConfig};
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -28,25 +31,35 @@ pub fn own() -> Option<&'static Model> {
 /// Looks for a model behind this executable, and opens it.
 ///
 /// # Errors
-/// There is one, but it cannot be used.
+/// There is one, but it cannot be used, or the file cannot be read to see: another model's answers would be wrong ones.
 pub fn look_for_own() -> Result<(), Failure> {
     let Some(path) = executable() else {
         return Ok(());
     };
     let found = File::open(&path).and_then(|mut file| trailer(&mut file));
-    if let Ok(Some((offset, length))) = found {
+    let found = found
+        .with_context(|| {
+            format!(
+                "{}: the program's own file cannot be read to see whether it carries a model; make it readable (chmod +r)",
+                path.display()
+            )
+        })
+        .map_err(Failure::model)?;
+    never_overwrite(&path);
+    if let Some((offset, length)) = found {
         let model = Model::open_part(&path, offset, length).map_err(Failure::model)?;
         let _ = OWN.set(model);
     }
     Ok(())
 }
 
-/// This executable: as the system says, or where /proc is not there, as it was called.
+/// This executable: by its name where that is still there, or as /proc has it, or where that is not mounted, as it was
+/// started.
 fn executable() -> Option<PathBuf> {
-    std::env::current_exe().ok().or_else(|| {
-        let called = PathBuf::from(std::env::args_os().next()?);
-        called.components().nth(1).is_some().then_some(called)
-    })
+    let named = std::env::current_exe().ok();
+    let open = PathBuf::from("/proc/self/exe");
+    let candidates = [named, Some(open), crate::format::executed_path()];
+    candidates.into_iter().flatten().find(|path| path.exists())
 }
 
 fn trailer(file: &mut File) -> io::Result<Option<(u64, u64)>> {

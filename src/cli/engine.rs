@@ -5,6 +5,7 @@ use super::{
     bundle,
     exit::Failure,
     input::Record,
+    output::sink::never_overwrite,
 };
 use crate::{EmbeddingOptions, LongText, Model, TextOptions, format::header::Pooling};
 use anyhow::Context;
@@ -17,9 +18,13 @@ pub fn open(args: &ModelArgs) -> Result<Model, Failure> {
         (Some(path), _) => open_file(path),
         (None, Some(own)) => Ok(own.clone()),
         (None, None) => match variable() {
-            Some(path) => Model::open(PathBuf::from(path))
-                .context("the model of $BERTLET_MODEL")
-                .map_err(Failure::model),
+            Some(path) => {
+                let path = PathBuf::from(path);
+                never_overwrite(&path);
+                Model::open(path)
+                    .context("the model of $BERTLET_MODEL")
+                    .map_err(Failure::model)
+            }
             None => Model::embedded().map_err(Failure::model),
         },
     }
@@ -27,6 +32,7 @@ pub fn open(args: &ModelArgs) -> Result<Model, Failure> {
 
 /// Opens a model file.
 pub fn open_file(path: &Path) -> Result<Model, Failure> {
+    never_overwrite(path);
     Model::open(path).map_err(Failure::model)
 }
 

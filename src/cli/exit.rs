@@ -1,7 +1,8 @@
 //! How a run ends: exit codes and what goes to stderr.
 
 use super::output::sink::OutputFailed;
-use std::{fmt, io::Write, panic, process};
+use signal_hook::consts::signal::SIGXFSZ;
+use std::{fmt, io::Write, panic, process, sync::Arc};
 
 /// Everything asked for was done. A reader that closes the pipe early counts as done.
 pub const OK: u8 = 0;
@@ -105,6 +106,12 @@ pub fn report_panics() {
             "internal error: {cause} ({file}:{line}); this is a bug in bertlet, please report it"
         ));
     }));
+}
+
+/// From now on, a file that grows beyond the limit (`ulimit -f`) is an error of writing, not the end by SIGXFSZ.
+pub fn report_file_size_limit() {
+    // Where it cannot be caught, the signal does what it always does.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
 /// Longest message in characters: some quote the input.

@@ -14,12 +14,14 @@ mod stream;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+pub use exit::report_file_size_limit;
 use exit::{Failure, message};
 use std::process::ExitCode;
 
 /// Runs the program with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {
     exit::report_panics();
+    exit::report_file_size_limit();
     crate::format::exit_on_fault(exit::MODEL);
     if let Err(failure) = bundle::look_for_own() {
         return end(failure);

@@ -7,8 +7,10 @@
 //! renames it, which leaves existing maps untouched. Do the same when you update a model on a device.
 #![allow(unsafe_code)] // mapping a file is unsafe by nature; the reasons stand above and at the block
 
+mod executed;
 mod fault;
 
+pub use executed::executed_path;
 pub use fault::exit_on_fault;
 
 use super::ALIGNMENT;
@@ -53,8 +55,8 @@ impl Bytes {
     }
 
     fn map_with(path: &Path, options: &MmapOptions) -> io::Result<Bytes> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
+        // Before it is opened: a pipe without a writer would wait for one.
+        let metadata = path.metadata()?;
         if metadata.is_dir() {
             return Err(io::Error::new(
                 io::ErrorKind::IsADirectory,
@@ -67,6 +69,7 @@ impl Bytes {
                 "is not a regular file; a model must be a file that can be mapped",
             ));
         }
+        let file = File::open(path)?;
         // SAFETY: the map is read-only and private to this value; what a concurrent change of the file can do is
         // described at the head of this module.
         let map = unsafe { options.map(&file) };

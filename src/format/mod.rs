@@ -70,7 +70,7 @@ mod writer;
 
 pub use error::FormatError;
 pub use file::{Element, Locator, ModelFile, Tensor};
-pub use map::exit_on_fault;
+pub use map::{executed_path, exit_on_fault};
 pub use writer::{TensorData, write};
 
 /// First eight bytes of a file.

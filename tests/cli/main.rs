@@ -9,8 +9,8 @@ mod streams;
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Stdio;
-use support::{Directory, model};
+use std::process::{Command, Stdio};
+use support::{Directory, Ran, model};
 
 #[test]
 fn one_record_comes_out_for_each_that_goes_in() {
@@ -332,6 +332,58 @@ fn wrong_files_are_named() {
     directory
         .run(&["classify", "-f", "in.txt", "-o", "none/out"], b"")
         .failed(5, &["none/out: the output cannot be written"]);
+}
+
+#[test]
+fn an_output_replaces_nothing_that_is_in_use() {
+    let directory = Directory::new();
+    directory.write("in.txt", b"a cat\n");
+    directory.write("labels.txt", b"good\nbad\n");
+    let refused = |mut command: Command, file: &str, why: &str| {
+        let before = directory.read(file);
+        let ran = Ran::from(command.output().unwrap());
+        ran.failed(1, &[&format!("{file}: {why}")]);
+        assert_eq!(directory.read(file), before, "{file}");
+    };
+    for arguments in [
+        &["classify", "-o", "in.txt"][..],
+        &["embed", "-f", "-", "-o", "in.txt"],
+    ] {
+        let mut command = directory.command(arguments);
+        command.stdin(std::fs::File::open(directory.path("in.txt")).unwrap());
+        refused(command, "in.txt", "is also the standard input");
+    }
+    let labels = [
+        "classify",
+        "a",
+        "--labels-file",
+        "labels.txt",
+        "-o",
+        "labels.txt",
+    ];
+    refused(directory.command(&labels), "labels.txt", "is in use");
+    // From the environment, then by option, by another name, and as a picture.
+    std::fs::hard_link(directory.path("model.bertlet"), directory.path("link")).unwrap();
+    for arguments in [
+        &["classify", "a", "-o", "model.bertlet"][..],
+        &["classify", "-m", "link", "a", "-o", "model.bertlet"],
+        &["attention", "a", "--svg", "model.bertlet"],
+    ] {
+        refused(directory.command(arguments), "model.bertlet", "is in use");
+    }
+}
+
+#[test]
+fn a_limit_on_files_is_an_error() {
+    let directory = Directory::new();
+    directory.write("in.txt", "a cat\n".repeat(20_000).as_bytes());
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 8; exec \"$0\" classify -f in.txt -o out"])
+        .arg(env!("CARGO_BIN_EXE_bertlet"))
+        .env("BERTLET_MODEL", directory.path("model.bertlet"))
+        .current_dir(directory.path("."))
+        .output();
+    Ran::from(output.unwrap()).failed(5, &["out: the output cannot be written", "File too large"]);
 }
 
 #[test]

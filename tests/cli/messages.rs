@@ -285,21 +285,32 @@ fn records_that_a_task_cannot_take() {
             )],
         );
     }
-    // Only the first bad records are shown one by one.
-    let input = "{}\n".repeat(1100);
-    plain
-        .run(
-            &["classify", "--input-format", "jsonl", "--on-error", "skip"],
-            input.as_bytes(),
-        )
-        .failed(
-            3,
-            &[
-                "<stdin>:1: has no field \"text\"; it has none",
-                "more bad records follow; they are only counted",
-                "1100 of 1100 records were bad",
-            ],
-        );
+    // Of bad records that are in the output too, the first ones are shown one by one; of those that are not, all.
+    let input = "{}\n".repeat(150);
+    for (on_error, behind_the_first_100) in [
+        ("record", "more bad records follow; they are only counted"),
+        ("skip", "<stdin>:150: has no field \"text\"; it has none"),
+    ] {
+        plain
+            .run(
+                &[
+                    "classify",
+                    "--input-format",
+                    "jsonl",
+                    "--on-error",
+                    on_error,
+                ],
+                input.as_bytes(),
+            )
+            .failed(
+                3,
+                &[
+                    "<stdin>:1: has no field \"text\"; it has none",
+                    behind_the_first_100,
+                    "150 of 150 records were bad",
+                ],
+            );
+    }
 }
 
 #[test]
@@ -339,6 +350,14 @@ fn files_that_people_hand_over_by_mistake() {
             4,
             &["bertlet: /dev/null: is not a regular file; a model must be a file"],
         );
+    // A pipe without a writer, for which opening would wait.
+    let made = std::process::Command::new("mkfifo")
+        .arg(directory.path("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    directory
+        .run(&["classify", "-m", "pipe", "a"], b"")
+        .failed(4, &["bertlet: pipe: is not a regular file"]);
     // A model that comes from the environment says so.
     let output = directory
         .command(&["classify", "a"])

@@ -194,6 +194,85 @@ fn signals_end_a_run_between_two_records() {
 }
 
 #[test]
+fn the_advice_after_a_signal_can_be_followed() {
+    let directory = Directory::new();
+    directory.write("in.csv", b"text\na cat\ngood\nbad\n");
+    for (options, records, advice) in [
+        (
+            &["classify", "-o", "out"][..],
+            2,
+            "the same command with --resume goes on",
+        ),
+        (
+            &["classify", "-o", "out"],
+            0,
+            "start it again from the beginning",
+        ),
+        (
+            &["classify", "--format", "json", "-o", "out"],
+            2,
+            "nothing can be added to: start it again, with jsonl",
+        ),
+        (
+            &["classify", "--on-error", "skip", "-o", "out"],
+            2,
+            "with --resume-from 2 >> out instead of -o goes on",
+        ),
+    ] {
+        let mut child = directory
+            .command(options)
+            .args(["--input-format", "csv"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"text\n").unwrap();
+        for text in ["a cat\n", "good\n"].iter().take(records) {
+            input.write_all(text.as_bytes()).unwrap();
+        }
+        // The input stays open. What is answered is in the file: a line behind the header, or a score.
+        let answered = || {
+            let out = std::fs::read_to_string(directory.path("out")).unwrap_or_default();
+            match advice.contains("jsonl") {
+                true => out.matches("score").count() == records,
+                false => out.matches('\n').count() == records + 1,
+            }
+        };
+        while !answered() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        signal(&child, "-TERM");
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        drop(input);
+        ran.failed(143, &[&format!("behind record {records}; "), advice]);
+        if advice.contains("--resume") {
+            let (output, again) = match advice.contains("--resume-from") {
+                false => (None, vec!["--resume"]),
+                true => {
+                    let out = std::fs::OpenOptions::new()
+                        .append(true)
+                        .open(directory.path("out"));
+                    (Some(out.unwrap()), vec!["--resume-from", "2"])
+                }
+            };
+            let options = options
+                .iter()
+                .filter(|option| output.is_none() || !["-o", "out"].contains(option));
+            let mut command = directory.command(&options.copied().collect::<Vec<_>>());
+            command.args(again).args(["-f", "in.csv"]);
+            if let Some(output) = output {
+                command.stdout(output);
+            }
+            assert!(command.status().unwrap().success(), "{advice}");
+            let whole = directory.run(&["classify", "-f", "in.csv"], b"").good();
+            assert_eq!(directory.read("out"), whole.text().as_bytes(), "{advice}");
+        }
+    }
+}
+
+#[test]
 fn an_ignored_signal_stays_ignored() {
     let directory = Directory::new();
     let script = "trap '' INT TERM; exec \"$0\" classify";

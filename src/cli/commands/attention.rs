@@ -8,7 +8,7 @@ use crate::{
         exit::{self, Failure},
         output::{
             color, heat_map, json,
-            sink::{OutputFailed, Sink},
+            sink::{OutputFailed, Sink, refuse_in_use},
         },
     },
 };
@@ -44,6 +44,7 @@ pub fn attention(args: &AttentionArgs) -> Result<u8, Failure> {
         }
     }
     if let Some(path) = &args.svg {
+        refuse_in_use(path)?;
         std::fs::write(path, heat_map::svg(&attention, &rows))
             .with_context(|| OutputFailed(format!("{}: cannot be written", path.display())))?;
     }

@@ -195,6 +195,7 @@ fn run_any(
 ) -> Result<u8, Failure> {
     let (input_args, output, run) = args;
     let (sink, before) = open_output(output, &input_args.files, task.format(), array)?;
+    let document = task.format().framing() == Framing::Document;
     let (workers, team) = run.workers(input.records);
     let settings = Settings {
         workers,
@@ -206,7 +207,15 @@ fn run_any(
     };
     let signals = Some(Signals::catch()?);
     let summary = stream::run(input.reader, task, sink, settings, input.progress, signals)?;
-    Ok(conclude(&summary, max_length, output, before))
+    if let Some(signal) = summary.interrupted.filter(|_| !summary.closed) {
+        let records = before.records + summary.totals.records;
+        let advice = go_on(output, records, document, array.is_some());
+        message(format_args!(
+            "interrupted by {} behind record {records}; {advice}",
+            signals::name(signal)
+        ));
+    }
+    Ok(conclude(&summary, max_length))
 }
 
 /// Opens the output, and finds out what of it is there already.
@@ -265,8 +274,36 @@ fn open_output(
     Ok((sink, before))
 }
 
+/// How to go on behind so many records of an interrupted run.
+fn go_on(output: &OutputArgs, records: u64, document: bool, array: bool) -> String {
+    let file = output
+        .output
+        .as_deref()
+        .filter(|path| path.as_os_str() != "-");
+    let skips = output.on_error == stream::OnError::Skip;
+    match file {
+        _ if records == 0 => "start it again from the beginning".to_owned(),
+        _ if document => {
+            "this format is one document, which nothing can be added to: start it again, with jsonl for example"
+                .to_owned()
+        }
+        Some(_) if !skips => "the same command with --resume goes on from there".to_owned(),
+        _ if array => {
+            "an array is only gone on with in a file: start it again, with -o FILE and without --on-error skip"
+                .to_owned()
+        }
+        Some(path) => format!(
+            "the same command with --resume-from {records} >> {} instead of -o goes on from there",
+            path.display()
+        ),
+        None => format!(
+            "the same command with --resume-from {records} >> OUTPUT goes on from there"
+        ),
+    }
+}
+
 /// Says on stderr what the output alone does not tell.
-fn conclude(summary: &Summary, max_length: usize, output: &OutputArgs, before: Before) -> u8 {
+fn conclude(summary: &Summary, max_length: usize) -> u8 {
     if summary.closed {
         return exit::OK;
     }
@@ -290,15 +327,6 @@ fn conclude(summary: &Summary, max_length: usize, output: &OutputArgs, before: B
         ));
     }
     if let Some(signal) = summary.interrupted {
-        let records = before.records + totals.records;
-        let again = match output.output {
-            Some(_) if output.on_error != stream::OnError::Skip => "--resume".to_owned(),
-            _ => format!("--resume-from {records} >> OUTPUT"),
-        };
-        message(format_args!(
-            "interrupted by {} behind record {records}; the same command with {again} goes on from there",
-            signals::name(signal)
-        ));
         return exit::SIGNAL + signal as u8;
     }
     match totals.failed {

@@ -18,6 +18,7 @@ use crate::{
         output::{
             json,
             record::{RecordFormat, RecordShape, Row, Value},
+            sink::never_overwrite,
             vectors::Note,
         },
     },
@@ -31,7 +32,10 @@ pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failu
     let options = &args.labels;
     let labels: Vec<Label> = match (&options.labels, &options.labels_file) {
         (Some(names), _) => names.iter().map(|name| Label::from(name.trim())).collect(),
-        (None, Some(path)) => read_labels(path)?,
+        (None, Some(path)) => {
+            never_overwrite(path);
+            read_labels(path)?
+        }
         (None, None) => {
             let given = [
                 ("--multi-label", options.multi_label),

@@ -28,6 +28,7 @@ impl Rows {
         match reader.read(&mut cells)? {
             Row::End | Row::Whole => {}
             Row::Unclosed(column) => bail!("{}: {}", reader.place(), unclosed(column)),
+            Row::Garbled(column) => bail!("{}: {}", reader.place(), garbled(column)),
             Row::TooLong(length) => bail!(
                 "{}: {}",
                 reader.place(),
@@ -140,12 +141,19 @@ impl RecordReader for Rows {
             Row::End => None,
             Row::Whole => Some(self.record(place, None)),
             Row::Unclosed(column) => Some(self.record(place, Some(unclosed(column)))),
+            Row::Garbled(column) => Some(self.record(place, Some(garbled(column)))),
             Row::TooLong(length) => Some(Record::bad(
                 place,
                 too_long(length, self.options.max_record_bytes),
             )),
         })
     }
+}
+
+fn garbled(column: usize) -> String {
+    format!(
+        "column {column} goes on behind its closing quote; is a quote missing, or one of two in a row?"
+    )
 }
 
 fn unclosed(column: usize) -> String {

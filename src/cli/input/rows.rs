@@ -13,6 +13,8 @@ pub enum Row {
     Whole,
     /// The input ended inside a quoted cell; its number, from 1. What was read of the row is in the cells.
     Unclosed(usize),
+    /// A quoted cell goes on behind its closing quote; its number, from 1. The row is in the cells.
+    Garbled(usize),
     /// The row is longer than allowed; it was read to its end and thrown away. Its length in bytes.
     TooLong(u64),
 }
@@ -106,6 +108,9 @@ impl RowReader {
         self.line = self.next_line;
         let mut state = State::Start;
         let (mut length, mut quoted, mut started) = (0u64, 0u64, false);
+        let mut garbled = None;
+        // Inside quotes, where CR, LF and both are a line end too.
+        let mut quoted_cr = false;
         loop {
             let available = match self.source.reader.fill_buf() {
                 Ok(available) => available,
@@ -117,7 +122,7 @@ impl RowReader {
                 }
             };
             if available.is_empty() {
-                return Ok(self.at_end(cells, state, started, length));
+                return Ok(self.at_end(cells, state, started, length, garbled));
             }
             let mut used = 0;
             let mut ended = false;
@@ -153,7 +158,7 @@ impl RowReader {
                 length += 1;
                 let keep = match (state, byte) {
                     (State::Start, b'"') if self.quoting => {
-                        (state, quoted) = (State::Quoted, 0);
+                        (state, quoted, quoted_cr) = (State::Quoted, 0, false);
                         false
                     }
                     (State::Quoted, b'"') => {
@@ -161,11 +166,17 @@ impl RowReader {
                         false
                     }
                     (State::Quoted, _) => {
-                        self.next_line += u64::from(byte == b'\n');
+                        self.next_line += u64::from(byte == b'\r' || byte == b'\n' && !quoted_cr);
+                        quoted_cr = byte == b'\r';
                         true
                     }
                     (State::Quote, b'"') => {
-                        state = State::Quoted;
+                        (state, quoted_cr) = (State::Quoted, false);
+                        true
+                    }
+                    (State::Quote, _) => {
+                        garbled = garbled.or(Some(cells.ends.len() + 1));
+                        state = State::Plain;
                         true
                     }
                     _ => {
@@ -191,7 +202,7 @@ impl RowReader {
             }
             self.source.reader.consume(used);
             if ended {
-                return Ok(self.finished(cells, length));
+                return Ok(self.finished(cells, length, garbled));
             }
         }
     }
@@ -207,22 +218,31 @@ impl RowReader {
         0
     }
 
-    fn finished(&self, cells: &mut Cells, length: u64) -> Row {
+    fn finished(&self, cells: &mut Cells, length: u64, garbled: Option<usize>) -> Row {
         if length > self.limit {
             cells.clear();
             return Row::TooLong(length);
         }
-        Row::Whole
+        garbled.map_or(Row::Whole, Row::Garbled)
     }
 
-    fn at_end(&mut self, cells: &mut Cells, state: State, started: bool, length: u64) -> Row {
+    fn at_end(
+        &mut self,
+        cells: &mut Cells,
+        state: State,
+        started: bool,
+        length: u64,
+        garbled: Option<usize>,
+    ) -> Row {
         if !started {
             return Row::End;
         }
         self.next_line += 1;
         cells.ends.push(cells.bytes.len());
-        match self.finished(cells, length) {
-            Row::Whole if state == State::Quoted => Row::Unclosed(cells.ends.len()),
+        match self.finished(cells, length, garbled) {
+            Row::Whole | Row::Garbled(_) if state == State::Quoted => {
+                Row::Unclosed(cells.ends.len())
+            }
             row => row,
         }
     }

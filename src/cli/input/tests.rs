@@ -337,12 +337,33 @@ fn rows_end_with_cr_or_lf_or_both_or_the_input() {
 #[test]
 fn quotes_in_odd_places_are_text() {
     assert_eq!(
-        shown(
-            b"text\na \"b\" c\n\"a\"b\"\n\"\"\"\"\n",
-            options(InputFormat::Csv)
-        ),
-        ["2|a \"b\" c", "3|ab\"", "4|\""]
+        shown(b"text\na \"b\" c\n\"\"\"\"\n", options(InputFormat::Csv)),
+        ["2|a \"b\" c", "3|\""]
     );
+}
+
+#[test]
+fn text_behind_a_closing_quote_is_a_bad_record() {
+    // The second row lacks its closing quote, so that the third one's opening quote closes it.
+    let shown = shown(
+        b"text\n\"abc\n\"def\"\nghi\n\"a\"b\"\n\"c\"\n",
+        options(InputFormat::Csv),
+    );
+    let bad =
+        "!column 1 goes on behind its closing quote; is a quote missing, or one of two in a row?";
+    assert_eq!(
+        shown,
+        [&format!("2{bad}"), "4|ghi", &format!("5{bad}"), "6|c"]
+    );
+}
+
+#[test]
+fn line_ends_in_quotes_count_once_whatever_they_are() {
+    for (end, quoted) in [("\n", "\n"), ("\r\n", "\r\n"), ("\r", "\r"), ("\n", "\r\n")] {
+        let text = format!("text{end}\"a{quoted}b\"{end}c{end}");
+        let shown = shown(text.as_bytes(), options(InputFormat::Csv));
+        assert_eq!(shown[1], "4|c", "{end:?}, {quoted:?}");
+    }
 }
 
 #[test]

@@ -7,9 +7,10 @@ use super::{
 use anyhow::{Context, Result, ensure};
 use std::{
     fmt,
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 /// What came of writing.
@@ -201,7 +202,36 @@ fn cannot_open(path: &Path) -> OutputFailed {
     OutputFailed(format!("{}: the output cannot be written", path.display()))
 }
 
+/// Files that the run reads besides its inputs, such as the model.
+static IN_USE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// From now on, no output may be this file.
+pub fn never_overwrite(path: &Path) {
+    let mut files = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    files.push(path.to_owned());
+}
+
+/// Refuses a file in use as an output.
+pub fn refuse_in_use(path: &Path) -> Result<()> {
+    let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    for file in in_use.iter() {
+        ensure!(
+            !is_same_file(path, file),
+            "{}: is in use, as the model, its labels or the program; the output would replace it",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 fn check_path(path: &Path, inputs: &[PathBuf]) -> Result<()> {
+    refuse_in_use(path)?;
+    let from_stdin = inputs.is_empty() || inputs.iter().any(|input| input.as_os_str() == "-");
+    ensure!(
+        !(from_stdin && is_stdin(path)),
+        "{}: is also the standard input; the output would replace it while it is read",
+        path.display()
+    );
     for input in inputs {
         ensure!(
             !is_same_file(path, input),
@@ -282,11 +312,24 @@ fn unnamed_file() -> io::Result<File> {
 }
 
 fn is_same_file(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        (Ok(a), Ok(b)) => same_file(&a, &b),
         _ => false,
     }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    use std::os::fd::AsFd;
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    match (path.metadata(), stdin.and_then(|stdin| stdin.metadata())) {
+        (Ok(path), Ok(stdin)) => same_file(&path, &stdin),
+        _ => false,
+    }
+}
+
+fn same_file(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 #[cfg(test)]

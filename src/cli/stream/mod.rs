@@ -216,7 +216,7 @@ pub struct Summary {
     pub interrupted: Option<i32>,
 }
 
-/// Bad records that are reported on stderr one by one; the others are only counted.
+/// Bad records that are reported on stderr one by one where the output has them too; the others are only counted.
 const MOST_REPORTS: u64 = 100;
 
 /// Runs `task` over all records into `sink`. On an error everything before it has been written.
@@ -443,6 +443,7 @@ fn report(done: Done, summary: &mut Summary, progress: &mut Option<Progress>) ->
             progress.clear();
         }
         match totals.failed {
+            _ if done.on_error == OnError::Skip => message(text),
             0..MOST_REPORTS => message(text),
             MOST_REPORTS => message("more bad records follow; they are only counted"),
             _ => {}
