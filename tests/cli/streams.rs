@@ -3,7 +3,7 @@
 use super::support::{Directory, Ran};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sends a signal to a child of this test.
 fn signal(child: &std::process::Child, name: &str) {
@@ -240,7 +240,12 @@ fn the_advice_after_a_signal_can_be_followed() {
                 false => out.matches('\n').count() == records + 1,
             }
         };
+        let begun = Instant::now();
         while !answered() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{advice}: no answers"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         signal(&child, "-TERM");
