@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{EmbeddingOptions, LongText, Model, TextOptions, format::header::Pooling};
 use anyhow::Context;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Opens the model that the options, the environment or the program itself give.
 pub fn open(args: &ModelArgs) -> Result<Model, Failure> {
@@ -18,13 +18,9 @@ pub fn open(args: &ModelArgs) -> Result<Model, Failure> {
         (Some(path), _) => open_file(path),
         (None, Some(own)) => Ok(own.clone()),
         (None, None) => match variable() {
-            Some(path) => {
-                let path = PathBuf::from(path);
-                never_overwrite(&path);
-                Model::open(path)
-                    .context("the model of $BERTLET_MODEL")
-                    .map_err(Failure::model)
-            }
+            Some(path) => open_model(Path::new(&path))
+                .context("the model of $BERTLET_MODEL")
+                .map_err(Failure::model),
             None => Model::embedded().map_err(Failure::model),
         },
     }
@@ -32,8 +28,13 @@ pub fn open(args: &ModelArgs) -> Result<Model, Failure> {
 
 /// Opens a model file.
 pub fn open_file(path: &Path) -> Result<Model, Failure> {
+    open_model(path).map_err(Failure::model)
+}
+
+/// From now on no output may be the file.
+fn open_model(path: &Path) -> crate::Result<Model> {
     never_overwrite(path);
-    Model::open(path).map_err(Failure::model)
+    Model::open(path)
 }
 
 /// From text to tokens, as the options say.

@@ -16,7 +16,7 @@ pub use fault::exit_on_fault;
 use super::ALIGNMENT;
 use fault::Watched;
 use memmap2::{Mmap, MmapOptions};
-use std::{fs::File, io, ops::Deref, path::Path};
+use std::{fs::File, io, ops::Deref, os::unix::fs::OpenOptionsExt, path::Path};
 
 /// The bytes of a model: mapped from a file, or part of the executable.
 #[derive(Debug)]
@@ -55,8 +55,12 @@ impl Bytes {
     }
 
     fn map_with(path: &Path, options: &MmapOptions) -> io::Result<Bytes> {
-        // Before it is opened: a pipe without a writer would wait for one.
-        let metadata = path.metadata()?;
+        // A pipe without a writer would wait for one.
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(io::Error::new(
                 io::ErrorKind::IsADirectory,
@@ -69,7 +73,6 @@ impl Bytes {
                 "is not a regular file; a model must be a file that can be mapped",
             ));
         }
-        let file = File::open(path)?;
         // SAFETY: the map is read-only and private to this value; what a concurrent change of the file can do is
         // described at the head of this module.
         let map = unsafe { options.map(&file) };

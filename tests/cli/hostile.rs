@@ -1,10 +1,9 @@
 //! Model files that are damaged, made up to do harm, or change while they are used: one for each rule of the format.
 
-use super::support::{Directory, Ran, model};
+use super::support::{Directory, Ran, model, start};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Command, Stdio};
 
 /// Bytes in front of the JSON header.
 const PREFIX: usize = 24;
@@ -57,12 +56,7 @@ fn config(field: &'static str, value: impl Into<Value>) -> Vec<u8> {
 fn run_in_little_memory(directory: &Directory, command: &str, bytes: &[u8]) -> Ran {
     directory.write("bad.bertlet", bytes);
     let script = "ulimit -v 150000; exec \"$0\" $1 bad.bertlet";
-    let output = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_bertlet"), command])
-        .current_dir(directory.path("."))
-        .output()
-        .unwrap();
-    Ran::from(output)
+    Ran::from(directory.shell(script).arg(command).output().unwrap())
 }
 
 const AGAIN: &str = "copy or convert it again";
@@ -436,13 +430,7 @@ fn damaged_weights_are_found_by_verify_and_harm_nothing_else() {
 #[test]
 fn a_model_that_shrinks_while_it_is_used_is_an_error_message() {
     let directory = Directory::new();
-    let mut child = directory
-        .command(&["classify", "-m", "model.bertlet"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = start(&mut directory.command(&["classify", "-m", "model.bertlet"]));
     let mut input = child.stdin.take().unwrap();
     let mut answers = BufReader::new(child.stdout.take().unwrap());
     let mut answer = String::new();

@@ -377,12 +377,8 @@ fn an_output_replaces_nothing_that_is_in_use() {
 fn a_limit_on_files_is_an_error() {
     let directory = Directory::new();
     directory.write("in.txt", "a cat\n".repeat(20_000).as_bytes());
-    let output = Command::new("sh")
-        .args(["-c", "ulimit -f 8; exec \"$0\" classify -f in.txt -o out"])
-        .arg(env!("CARGO_BIN_EXE_bertlet"))
-        .env("BERTLET_MODEL", directory.path("model.bertlet"))
-        .current_dir(directory.path("."))
-        .output();
+    let script = "ulimit -f 8; exec \"$0\" classify -f in.txt -o out";
+    let output = directory.shell(script).output();
     Ran::from(output.unwrap()).failed(5, &["out: the output cannot be written", "File too large"]);
 }
 

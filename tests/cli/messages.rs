@@ -375,13 +375,8 @@ fn a_limit_on_threads_is_named() {
     // stack or the allocator, depends on the last kilobytes.
     for kilobytes in (200_000..202_400).step_by(60) {
         let script = format!("ulimit -v {kilobytes}; exec \"$0\" classify --threads 1000 < in.txt");
-        let output = std::process::Command::new("sh")
-            .args(["-c", &script, env!("CARGO_BIN_EXE_bertlet")])
-            .env("BERTLET_MODEL", directory.path("model.bertlet"))
-            .env("RUST_BACKTRACE", "1")
-            .current_dir(directory.path("."))
-            .output()
-            .unwrap();
+        let mut command = directory.shell(&script);
+        let output = command.env("RUST_BACKTRACE", "1").output().unwrap();
         super::support::Ran::from(output).failed(
             1,
             &["a thread cannot be started", "try fewer with --threads"],

@@ -155,11 +155,7 @@ fn little_memory_is_enough_or_the_message_says_so() {
     directory.write("in.txt", input.as_bytes());
     let limited = |kilobytes: usize, arguments: &str| {
         let script = format!("ulimit -v {kilobytes}; exec \"$0\" {arguments}");
-        let output = Command::new("sh")
-            .args(["-c", &script, env!("CARGO_BIN_EXE_bertlet")])
-            .current_dir(directory.path("."))
-            .output();
-        Ran::from(output.unwrap())
+        Ran::from(directory.shell(&script).output().unwrap())
     };
     // The default model inside of the program takes 25 MB of the 64.
     let ran = limited(65_536, "classify -m model.bertlet -f in.txt --threads 2").good();

@@ -1,6 +1,6 @@
 //! Text that is odd, endless or broken, and runs that do not reach their end.
 
-use super::support::{Directory, Ran};
+use super::support::{Directory, Ran, start};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -48,11 +48,7 @@ fn a_line_of_any_length_takes_bounded_memory() {
     // The program's address space holds its embedded model and its threads, but not a line of 300 MB.
     let script = "ulimit -v 200000; { echo a cat; head -c 300000000 /dev/zero | tr '\\0' x; echo; echo good; } \
                   | \"$0\" classify --threads 1 --on-error record";
-    let output = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_bertlet")])
-        .env("BERTLET_MODEL", directory.path("model.bertlet"))
-        .output()
-        .unwrap();
+    let output = directory.shell(script).output().unwrap();
     let ran = Ran::from(output).failed(3, &["<stdin>:2: the line has 300000000 bytes"]);
     let lines = ran.lines();
     assert_eq!(lines.len(), 3);
@@ -161,18 +157,15 @@ fn signals_end_a_run_between_two_records() {
     let directory = Directory::new();
     for (name, expected) in [("-INT", 130), ("-TERM", 143)] {
         // Work in the background of a shell is started with SIGINT ignored, these tests too perhaps.
-        let mut child = Command::new("env")
+        let mut command = Command::new("env");
+        command
             .args([
                 "--default-signal=INT,TERM",
                 env!("CARGO_BIN_EXE_bertlet"),
                 "embed",
             ])
-            .env("BERTLET_MODEL", directory.path("model.bertlet"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .env("BERTLET_MODEL", directory.path("model.bertlet"));
+        let mut child = start(&mut command);
         let mut input = child.stdin.take().unwrap();
         let mut answers = BufReader::new(child.stdout.take().unwrap());
         let mut answer = String::new();
@@ -219,14 +212,7 @@ fn the_advice_after_a_signal_can_be_followed() {
             "with --resume-from 2 >> out instead of -o goes on",
         ),
     ] {
-        let mut child = directory
-            .command(options)
-            .args(["--input-format", "csv"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = start(directory.command(options).args(["--input-format", "csv"]));
         let mut input = child.stdin.take().unwrap();
         input.write_all(b"text\n").unwrap();
         for text in ["a cat\n", "good\n"].iter().take(records) {
@@ -281,9 +267,8 @@ fn the_advice_after_a_signal_can_be_followed() {
 fn an_ignored_signal_stays_ignored() {
     let directory = Directory::new();
     let script = "trap '' INT TERM; exec \"$0\" classify";
-    let mut child = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_bertlet")])
-        .env("BERTLET_MODEL", directory.path("model.bertlet"))
+    let mut child = directory
+        .shell(script)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -457,9 +442,8 @@ fn closed_standard_streams_are_no_crash() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
         for arguments in ["classify a", "classify", "info", "verify", "--help"] {
             let script = format!("\"$0\" {arguments} {closed}");
-            let output = Command::new("sh")
-                .args(["-c", &script, env!("CARGO_BIN_EXE_bertlet")])
-                .env("BERTLET_MODEL", directory.path("model.bertlet"))
+            let output = directory
+                .shell(&script)
                 .stdin(Stdio::null())
                 .output()
                 .unwrap();

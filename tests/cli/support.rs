@@ -11,7 +11,7 @@ use std::{
     fs,
     io::Write,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -62,14 +62,18 @@ impl Directory {
         command
     }
 
+    /// A shell's script in this directory, for which the binary is `$0`, with the tiny model in the environment.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, env!("CARGO_BIN_EXE_bertlet")])
+            .env("BERTLET_MODEL", self.path("model.bertlet"))
+            .current_dir(&self.0);
+        command
+    }
+
     pub fn run(&self, arguments: &[&str], stdin: &[u8]) -> Ran {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = start(&mut self.command(arguments));
         let mut pipe = child.stdin.take().unwrap();
         let stdin = stdin.to_vec();
         // A program that fails early does not read its input.
@@ -78,6 +82,16 @@ impl Directory {
         feeder.join().unwrap();
         Ran::from(output)
     }
+}
+
+/// Starts a command with pipes to all of its standard streams.
+pub fn start(command: &mut Command) -> Child {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Directory {

@@ -207,6 +207,7 @@ fn run_any(
     };
     let signals = Some(Signals::catch()?);
     let summary = stream::run(input.reader, task, sink, settings, input.progress, signals)?;
+    let code = conclude(&summary, max_length);
     if let Some(signal) = summary.interrupted.filter(|_| !summary.closed) {
         let records = before.records + summary.totals.records;
         let advice = go_on(output, records, document, array.is_some());
@@ -215,7 +216,7 @@ fn run_any(
             signals::name(signal)
         ));
     }
-    Ok(conclude(&summary, max_length))
+    Ok(code)
 }
 
 /// Opens the output, and finds out what of it is there already.
