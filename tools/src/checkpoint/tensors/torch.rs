@@ -100,7 +100,7 @@ fn read(archive: &mut ZipArchive<BufReader<&mut File>>, span: Option<&Span>) -> 
         length <= MAX_PICKLE,
         "its data.pkl is {length} bytes long; expected at most {MAX_PICKLE}"
     );
-    // The zip crate checks the CRC of what it reads itself.
+    // The zip crate checks the CRC itself, where it is asked for more than there is.
     let index = (0..archive.len())
         .find(|&index| {
             archive
@@ -111,7 +111,7 @@ fn read(archive: &mut ZipArchive<BufReader<&mut File>>, span: Option<&Span>) -> 
     let mut bytes = Vec::new();
     archive
         .by_index(index)?
-        .take(length)
+        .take(length + 1)
         .read_to_end(&mut bytes)
         .context("the zip archive is damaged")?;
     Ok(bytes)
