@@ -284,7 +284,7 @@ fn table_rules() {
     });
     assert!(matches!(
         refusal("overflow", &bytes),
-        FormatError::Offset { name, .. } if name == "b"
+        FormatError::Size { name, .. } if name == "b"
     ));
 }
 

@@ -45,7 +45,14 @@ pub enum FormatError {
         /// The name.
         name: String,
     },
-    /// A tensor does not begin right behind the one before it, or its size overflows.
+    /// A tensor's size in bytes, or the byte behind its last, is beyond 64 bits.
+    Size {
+        /// The tensor.
+        name: String,
+        /// What the header says.
+        shape: Vec<usize>,
+    },
+    /// A tensor does not begin right behind the one before it.
     Offset {
         /// The tensor.
         name: String,
@@ -91,7 +98,7 @@ pub enum FormatError {
     },
     /// The tokenizer's tables contradict themselves.
     Tokenizer {
-        /// What is wrong.
+        /// What is wrong, with the part of the tokenizer.
         message: String,
     },
     /// The bytes between two tensors are not zero.
@@ -150,6 +157,10 @@ impl fmt::Display for FormatError {
             ),
             Header { message } => write!(f, "header: {message}: convert the checkpoint again"),
             DuplicateTensor { name } => write!(f, "tensor {name} appears twice: {AGAIN}"),
+            Size { name, shape } => write!(
+                f,
+                "tensor {name} of shape {shape:?} is larger than any file: {AGAIN}"
+            ),
             Offset {
                 name,
                 found,
@@ -185,7 +196,7 @@ impl fmt::Display for FormatError {
                 "tensor {name} is {:?} {:?}, expected {:?} {:?}: {AGAIN}",
                 found.0, found.1, expected.0, expected.1
             ),
-            Tokenizer { message } => write!(f, "tokenizer: {message}: {AGAIN}"),
+            Tokenizer { message } => write!(f, "{message}: {AGAIN}"),
             Padding { name } => write!(f, "padding before tensor {name} is not zero: {AGAIN}"),
             Checksum {
                 name,

@@ -297,7 +297,7 @@ fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
         serde_json::from_slice(&rest[..found as usize]).map_err(|error| FormatError::Header {
             message: error.to_string(),
         })?;
-    super::header::validate(&header)?;
+    super::validate::validate(&header)?;
     check_table(&header.tensors, PREFIX_LENGTH as u64 + found, length as u64)?;
     Ok(header)
 }
@@ -338,21 +338,21 @@ fn check_table(tensors: &[TensorEntry], mut end: u64, length: u64) -> Result<(),
     let mut names = HashSet::with_capacity(tensors.len());
     for entry in tensors {
         let expected = align(end).unwrap_or(u64::MAX);
-        let tensor_end = byte_length(entry).and_then(|size| entry.offset.checked_add(size));
-        match tensor_end {
-            Some(tensor_end) if entry.offset == expected => end = tensor_end,
-            _ => {
-                return Err(FormatError::Offset {
-                    name: entry.name.clone(),
-                    found: entry.offset,
-                    expected,
-                });
-            }
-        }
-        if !names.insert(&entry.name) {
-            return Err(FormatError::DuplicateTensor {
-                name: entry.name.clone(),
+        let name = || entry.name.clone();
+        if entry.offset != expected {
+            return Err(FormatError::Offset {
+                name: name(),
+                found: entry.offset,
+                expected,
             });
+        }
+        let tensor_end = byte_length(entry).and_then(|size| entry.offset.checked_add(size));
+        end = tensor_end.ok_or_else(|| FormatError::Size {
+            name: name(),
+            shape: entry.shape.clone(),
+        })?;
+        if !names.insert(&entry.name) {
+            return Err(FormatError::DuplicateTensor { name: name() });
         }
     }
     if end != length {

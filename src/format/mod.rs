@@ -16,7 +16,7 @@
 //! - Every tensor MUST begin at the first multiple of 64 behind what precedes it ([`FormatError::Offset`]): hence no
 //!   overlap and no hole but the padding, which MUST be zero ([`FormatError::Padding`], looked at by [`ModelFile::verify`]).
 //! - The file MUST end with the last tensor's last byte ([`FormatError::Length`]).
-//! - Names MUST be unique ([`FormatError::DuplicateTensor`]); a shape's product MUST fit the file ([`FormatError::Offset`],
+//! - Names MUST be unique ([`FormatError::DuplicateTensor`]); a shape's product MUST fit the file ([`FormatError::Size`],
 //!   [`FormatError::Length`]; the arithmetic is checked).
 //! - The configuration MUST be consistent ([`FormatError::Config`]), and the tensors MUST be exactly those that it asks
 //!   for ([`FormatError::MissingTensor`], [`FormatError::Shape`], [`FormatError::UnknownTensor`]).
@@ -66,6 +66,7 @@ pub mod error;
 mod file;
 pub mod header;
 mod map;
+mod validate;
 mod writer;
 
 pub use error::FormatError;

@@ -90,7 +90,7 @@ pub(super) fn open(json: &[u8], kind: super::json::Model) -> Checked<(Tokenizer,
         construct::pre_tokenizer,
     )?);
     tokenizer.with_post_processor(part(
-        trimming(file.post_processor)?,
+        trimming(file.post_processor).map_err(|reason| format!("post_processor: {reason}"))?,
         "post_processor",
         construct::post_processor,
     )?);
@@ -118,7 +118,7 @@ fn trimming(mut part: Value) -> Checked<Value> {
             Ok(part)
         }
         "" | "BertProcessing" | "TemplateProcessing" => Ok(Value::Null),
-        name => unknown(name).map_err(|reason| format!("post_processor: {reason}")),
+        name => unknown(name),
     }
 }
 

@@ -75,14 +75,17 @@ impl<'a> Vocabulary<'a> {
     pub fn new(trie: &'a [u32], token_starts: &'a [u32], token_text: &'a [u8]) -> Result<Self> {
         if trie.is_empty() || !trie.len().is_multiple_of(BLOCK) || trie.len() > MAX_UNITS {
             return Err(Error::Model(format!(
-                "{TRIE}: found {} units, expected a multiple of {BLOCK} up to {MAX_UNITS}; convert the model again",
+                "{TRIE}: found {} units, expected a multiple of {BLOCK} up to {MAX_UNITS}",
                 trie.len()
             )));
         }
-        let end = token_starts.last().map(|end| (end & !HIGH_BIT) as usize);
-        if end != Some(token_text.len()) {
+        let Some(last) = token_starts.last() else {
+            return Err(Error::Model(format!("{TOKEN_STARTS} is empty")));
+        };
+        let end = (last & !HIGH_BIT) as usize;
+        if end != token_text.len() {
             return Err(Error::Model(format!(
-                "{TOKEN_STARTS}: the last text ends at byte {end:?}, but {TOKEN_TEXT} has {} bytes; convert the model again",
+                "{TOKEN_STARTS}: the last text ends at byte {end}, but {TOKEN_TEXT} has {} bytes",
                 token_text.len()
             )));
         }

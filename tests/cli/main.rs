@@ -1,5 +1,6 @@
 //! The command line as its users meet it: the real binary, exit codes, both output streams.
 
+mod bad_files;
 mod bench;
 mod heads;
 mod hostile;

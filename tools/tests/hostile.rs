@@ -5,8 +5,15 @@
 mod entry;
 
 use entry::{Bases, TARGETS, Target};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+
+/// Bad files of each target, and what each is refused with.
+const FOUND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/found");
+const WRITE: &str = "a new input or another message: write refusals.txt with BERTLET_WRITE_CORPUS=1 and read what changed";
 
 /// Changed inputs of each target.
 fn count(target: Target) -> usize {
@@ -15,7 +22,7 @@ fn count(target: Target) -> usize {
         Target::Model => 1500,
         Target::Pieces => 1000,
         Target::Json => 600,
-        Target::Safetensors | Target::Pickle => 300,
+        Target::Safetensors | Target::Pickle | Target::Files => 300,
     }
 }
 
@@ -75,30 +82,64 @@ fn changed(seed: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// Inputs that are kept in `fuzz/found`, by name: a bad file for each rule, and what fuzzing found.
+fn found(target: Target) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(Path::new(FOUND).join(target.name()));
+    let files = files.into_iter().flatten().map(|file| file.unwrap());
+    let named = |file: fs::DirEntry| {
+        let name = file.file_name().into_string().unwrap();
+        (name, fs::read(file.path()).unwrap())
+    };
+    files.map(named).collect()
+}
+
+/// What an input is refused with, `None` if it is taken.
+fn refusal(bases: &Bases, target: Target, input: &[u8]) -> Option<String> {
+    let run = catch_unwind(AssertUnwindSafe(|| bases.run(target, input)));
+    match run {
+        Ok(taken) => taken.err(),
+        Err(_) => panic!("{target:?} on {:?}", input.escape_ascii().to_string()),
+    }
+}
+
 #[test]
 fn nothing_that_is_read_makes_a_panic() {
     let bases = Bases::new();
+    let mut refusals = String::new();
     for target in TARGETS {
         let random = &mut Random(1);
         let seeds = bases.seeds(target);
-        let kept = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fuzz/found")
-            .join(target.name());
-        let found = std::fs::read_dir(kept).into_iter().flatten();
-        let found = found.map(|file| std::fs::read(file.unwrap().path()).unwrap());
-        let changes = (0..count(target)).map(|index| changed(&seeds[index % seeds.len()], random));
-        for seed in &seeds {
-            // Inputs that are refused at once would have nothing to show; JSON files are swapped between checkpoints.
-            let good = bases.run(target, seed);
-            assert!(good || target == Target::Json, "a seed of {target:?}");
-        }
-        for input in found.chain(changes) {
-            let run = catch_unwind(AssertUnwindSafe(|| bases.run(target, &input)));
+        for (index, seed) in seeds.iter().enumerate() {
+            // Inputs that are refused at once would have nothing to show.
+            let refused = refusal(&bases, target, seed);
+            let good = target != Target::Json || index < entry::JSON_FILES.len();
             assert!(
-                run.is_ok(),
-                "{target:?} on {:?}",
-                input.escape_ascii().to_string()
+                refused.is_none() || !good,
+                "a seed of {target:?}: {refused:?}"
             );
         }
+        for (name, input) in found(target) {
+            let refused = refusal(&bases, target, &input);
+            let refused = refused.unwrap_or_else(|| panic!("{target:?} takes {name}"));
+            assert!(!refused.contains('\n'), "{refused}");
+            writeln!(refusals, "{}/{name}: {refused}", target.name()).unwrap();
+        }
+        for index in 0..count(target) {
+            let input = changed(&seeds[index % seeds.len()], random);
+            refusal(&bases, target, &input);
+        }
     }
+    let path = format!("{FOUND}/refusals.txt");
+    if std::env::var_os("BERTLET_WRITE_CORPUS").is_some() {
+        fs::write(&path, &refusals).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    for (line, expected) in refusals.lines().zip(expected.lines()) {
+        assert_eq!(line, expected, "{WRITE}");
+    }
+    assert_eq!(
+        refusals.lines().count(),
+        expected.lines().count(),
+        "{WRITE}"
+    );
 }

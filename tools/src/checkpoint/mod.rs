@@ -95,12 +95,14 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
             model.architecture_name.as_deref().unwrap_or_default()
         ));
     }
-    let tensors =
-        encoder::Tensors::new(store, &model).with_context(|| format!("{}", encoder.display()))?;
-    check_ids(&tokenizer, &model.config)?;
-    check_widths(&sentence, &model.config)?;
+    // Where no single file is to blame.
+    let place = || encoder.display().to_string();
+    let tensors = encoder::Tensors::new(store, &model).with_context(place)?;
+    check_ids(&tokenizer, &model.config).with_context(place)?;
+    check_widths(&sentence, &model.config).with_context(|| directory.display().to_string())?;
     let mut notices = [&model.notices[..], &tokenizer.notices, &tensors.notices].concat();
-    let max_length = max_length(&sentence, &tokenizer, &model.config, &mut notices)?;
+    let max_length =
+        max_length(&sentence, &tokenizer, &model.config, &mut notices).with_context(place)?;
     let mut head = model.architecture.head().cloned();
     if let Some(HeadConfig::MaskedLanguageModel {
         mask_id,
@@ -109,13 +111,13 @@ pub fn open(directory: &Path) -> Result<Checkpoint> {
         ..
     }) = &mut head
     {
-        *mask_id = tokenizer.mask_id()?;
+        *mask_id = tokenizer.mask_id().with_context(place)?;
         *pad_id = tokenizer.pad_id();
         *clean_up_tokenization_spaces = tokenizer.cleans_up;
     }
     Ok(Checkpoint {
         config: model.config.clone(),
-        reference: tokenizer.reference()?,
+        reference: tokenizer.reference().with_context(place)?,
         has_segments,
         tokenizer_json: tokenizer.json,
         tokenizer: tokenizer.config,
@@ -168,7 +170,7 @@ fn check_ids(tokenizer: &Tokenizer, config: &Config) -> Result<()> {
     if let Some((token, id)) = tokenizer.largest_id() {
         ensure!(
             (id as usize) < config.vocab_size,
-            "the tokenizer's token '{token}' has id {id}, but config.json gives the word embeddings {} rows",
+            "the tokenizer's token '{token}' has id {id}, but config.json gives the word embeddings {} rows; both must be of one checkpoint",
             config.vocab_size
         );
     }
@@ -183,13 +185,13 @@ fn check_ids(tokenizer: &Tokenizer, config: &Config) -> Result<()> {
         | TemplatePiece::Second { type_id }) = piece;
         ensure!(
             (*type_id as usize) < config.type_vocab_size,
-            "the tokenizer gives segment {type_id}, but config.json's type_vocab_size is {}",
+            "the tokenizer gives segment {type_id}, but config.json's type_vocab_size is {}; both must be of one checkpoint",
             config.type_vocab_size
         );
         if let TemplatePiece::Special { id, .. } = piece {
             ensure!(
                 (*id as usize) < config.vocab_size,
-                "the tokenizer's template has id {id}, but config.json gives the word embeddings {} rows",
+                "the tokenizer's template has id {id}, but config.json gives the word embeddings {} rows; both must be of one checkpoint",
                 config.vocab_size
             );
         }
@@ -203,7 +205,7 @@ fn check_widths(sentence: &SentenceConfig, config: &Config) -> Result<()> {
     for (index, dense) in sentence.embedding.dense.iter().enumerate() {
         ensure!(
             dense.in_features == width,
-            "dense layer {index} takes {} values, but what comes before it gives {width}",
+            "dense layer {index} takes {} values, but what comes before it gives {width}; modules.json and its folders must be of one checkpoint",
             dense.in_features
         );
         width = dense.out_features;
@@ -238,7 +240,7 @@ fn max_length(
     let needed = special(tokenizer.config.pair()).max(special(tokenizer.config.single()));
     ensure!(
         length > needed,
-        "sequences of at most {length} tokens leave no room for text beside {needed} special tokens"
+        "sequences of at most {length} tokens leave no room for text beside {needed} special tokens; raise max_seq_length or model_max_length"
     );
     Ok(length)
 }

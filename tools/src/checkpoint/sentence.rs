@@ -222,7 +222,10 @@ fn pooling(path: &Path) -> Result<(Vec<Pooling>, bool)> {
         }
         Some(Value::Array(names)) => names
             .iter()
-            .map(|name| pooling_mode(name.as_str().unwrap_or_default()))
+            .map(|name| match name.as_str() {
+                Some(name) => pooling_mode(name),
+                None => bail!("expected a mode, found {}", kind(name)),
+            })
             .collect::<Result<_>>()
             .with_context(|| config.at("pooling_mode"))?,
         Some(other) => bail!(

@@ -66,7 +66,8 @@ impl Tokenizer {
             }
             None => of_plain_files(directory, &settings, settings.tokenizer()?.unwrap_or(kind))?,
         };
-        settings.add_tokens(&mut reference)?;
+        let added = settings.add_tokens(&mut reference);
+        added.with_context(|| directory.display().to_string())?;
         // How much text to keep is the caller's choice here, and batches are never padded.
         reference["truncation"] = Value::Null;
         reference["padding"] = Value::Null;

@@ -1,0 +1,10 @@
+#![no_main]
+
+use bertlet_fuzz::{Bases, Target};
+use std::sync::LazyLock;
+
+static BASES: LazyLock<Bases> = LazyLock::new(Bases::new);
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    BASES.run(Target::Files, data);
+});
