@@ -16,6 +16,7 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 pub use exit::report_file_size_limit;
 use exit::{Failure, message};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Runs the program with the arguments of this process and returns its exit code.
@@ -30,8 +31,16 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(bundle::arguments(names)) {
         Ok(cli) => cli,
         Err(error) => {
-            // Also how --help and --version come out; a closed pipe must not make them panic.
-            let _ = error.print();
+            // Also how --help and --version come out.
+            if let Err(cause) = error.print()
+                && !error.use_stderr()
+                && cause.kind() != ErrorKind::BrokenPipe
+            {
+                return end(Failure {
+                    code: exit::OUTPUT,
+                    error: anyhow::anyhow!("<stdout>: cannot be written: {cause}"),
+                });
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
         }
     };

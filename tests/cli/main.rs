@@ -300,20 +300,22 @@ fn a_closed_pipe_is_a_quiet_success() {
 #[test]
 fn a_full_disk_is_an_error() {
     let directory = Directory::new();
-    let full = std::fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .unwrap();
-    let output = directory
-        .command(&["classify", "a"])
-        .stdout(full)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(5));
-    assert!(
-        String::from_utf8_lossy(&output.stderr)
-            .contains("<stdout>: the output cannot be written to its end: No space left")
-    );
+    for (arguments, cause) in [
+        (
+            &["classify", "a"][..],
+            "the output cannot be written to its end",
+        ),
+        (&["--help"], "cannot be written"),
+        (&["--version"], "cannot be written"),
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut command = directory.command(arguments);
+        let output = command.stdout(full.unwrap()).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        let expected = format!("bertlet: <stdout>: {cause}: No space left");
+        assert!(message.starts_with(&expected), "{message}");
+    }
 }
 
 #[test]

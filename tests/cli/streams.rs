@@ -117,8 +117,8 @@ fn bad_csv_rows_are_recorded_with_line_and_cells() {
     assert!(text.starts_with("id,text,label,score,error\n1,\"a \"\"cat\"\"\r\nsleeps\","));
     for bad in [
         "\n,,,,\"<stdin>:4: the row is blank, the header has 2 columns\"\n",
-        "\n2,,,,\"<stdin>:5: the row has 1 columns, the header has 2\"\n",
-        "\n3,good,,,\"<stdin>:6: the row has 3 columns, the header has 2 (beyond them: [\"\"extra\"\"])\"\n",
+        "\n2,,,,\"<stdin>:5: the row has 1 columns, the header has 2; quote a text that holds a line break\"\n",
+        "\n3,good,,,\"<stdin>:6: the row has 3 columns, the header has 2 (beyond them: [\"\"extra\"\"]); quote a text that holds the separator\"\n",
         "\n4,dog,",
     ] {
         assert!(text.contains(bad), "{text} lacks {bad}");

@@ -74,7 +74,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let texts = texts.transpose()?;
     let checkpoint = open(&arguments)?;
     for notice in &checkpoint.notices {
-        eprintln!("bertlet-convert: {notice}");
+        say(notice);
     }
     let progress = Progress::new();
     progress.step("reading weights");
@@ -95,16 +95,21 @@ pub fn run(arguments: Arguments) -> Result<()> {
     })?;
     progress.finish();
     let size = fs::metadata(output).map_or(0, |metadata| metadata.len());
-    eprintln!(
-        "bertlet-convert: wrote {} ({:.1} MB)",
-        output.display(),
-        size as f64 / 1e6
-    );
+    let megabytes = size as f64 / 1e6;
+    say(format_args!(
+        "wrote {} ({megabytes:.1} MB)",
+        output.display()
+    ));
     if let Some(texts) = texts {
         drop((tensors, encoder));
         show_report(&arguments, &weights, &texts, &progress)?;
     }
     Ok(())
+}
+
+/// Writes one line to stderr. Unlike `eprintln!` it does not panic when nobody holds the other end.
+pub fn say(message: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "bertlet-convert: {message}");
 }
 
 /// Compares the written file with the weights that it was made of.

@@ -1,6 +1,6 @@
 //! `bertlet-convert`: turns Hugging Face BERT checkpoints into `.bertlet` files.
 
-use bertlet_tools::command::{Arguments, run};
+use bertlet_tools::command::{Arguments, run, say};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bertlet-convert: {error:#}");
+            say(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -126,8 +126,12 @@ impl Rows {
         if blank {
             return format!("the row is blank, the header has {columns} columns");
         }
+        let remedy = match cells.len() > columns {
+            true => "quote a text that holds the separator",
+            false => "quote a text that holds a line break",
+        };
         format!(
-            "the row has {} columns, the header has {columns}{surplus}",
+            "the row has {} columns, the header has {columns}{surplus}; {remedy}",
             cells.len()
         )
     }

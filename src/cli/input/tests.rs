@@ -282,8 +282,8 @@ fn rows_of_the_wrong_width_are_bad_records() {
         shown(b"text,n\na,1\nb\nc,1,2\nd,4\n", options(InputFormat::Csv)),
         [
             "2|a",
-            "3!the row has 1 columns, the header has 2",
-            "4!the row has 3 columns, the header has 2 (beyond them: [\"2\"])",
+            "3!the row has 1 columns, the header has 2; quote a text that holds a line break",
+            "4!the row has 3 columns, the header has 2 (beyond them: [\"2\"]); quote a text that holds the separator",
             "5|d"
         ]
     );
