@@ -4,6 +4,7 @@
 //! it change it. Normalizer, pre-tokenizer, added tokens and the trimming of offsets are obeyed as `tokenizers` obeys
 //! them; its truncation and padding are not looked at, and its template is the header's.
 
+use super::beginning::with_enough;
 use super::{Tokens, parts};
 use crate::format::header::AddedToken;
 use crate::{Error, Result};
@@ -40,9 +41,6 @@ pub(super) struct JsonTokenizer {
     words_stand_alone: bool,
 }
 
-/// Bytes of text for a token that is asked for, before the rest of a long text is left alone: few texts need so many.
-const BYTES_A_TOKEN: usize = 64;
-
 fn refused(message: String) -> Error {
     Error::Model(format!("{TOKENIZER_JSON}: {message}"))
 }
@@ -73,17 +71,11 @@ impl JsonTokenizer {
 
     /// Appends the tokens of `text` to `out`; of those behind the first `limit` some may be left out.
     pub(super) fn tokenize(&self, text: &str, limit: usize, out: &mut Tokens) {
-        if self.words_stand_alone
-            && let Some(beginning) = beginning(text, limit.saturating_mul(BYTES_A_TOKEN))
-        {
-            self.tokenize_all(beginning, out);
-            if out.ids.len() >= limit {
-                return;
-            }
-            out.ids.clear();
-            out.offsets.clear();
-        }
-        self.tokenize_all(text, out);
+        with_enough(text, limit, self.words_stand_alone, |text| {
+            out.clear();
+            self.tokenize_all(text, out);
+            out.ids.len()
+        });
     }
 
     fn tokenize_all(&self, text: &str, out: &mut Tokens) {
@@ -157,16 +149,6 @@ impl JsonTokenizer {
     pub(super) fn id_bound(&self) -> usize {
         self.texts.len()
     }
-}
-
-/// The text up to a blank between two ASCII letters or digits, the first one behind `length` bytes.
-fn beginning(text: &str, length: usize) -> Option<&str> {
-    let rest = text.as_bytes().get(length..)?;
-    let is_plain = u8::is_ascii_alphanumeric;
-    let place = rest
-        .windows(3)
-        .position(|bytes| is_plain(&bytes[0]) && bytes[1] == b' ' && is_plain(&bytes[2]))?;
-    text.get(..length + place + 1)
 }
 
 /// The id for what the vocabulary cannot spell. Refuses a model that would fail on some text, or give another result

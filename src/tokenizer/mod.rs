@@ -6,6 +6,7 @@
 //! that the model file carries; it is parsed when the model is opened.
 
 mod added;
+mod beginning;
 mod builder;
 mod charsmap;
 mod construct;
@@ -180,15 +181,14 @@ impl<'a> BoundTokenizer<'a> {
     }
 
     /// Like [`BoundTokenizer::tokenize`], but stops some time after the word that brings the number of tokens to `limit` or
-    /// beyond, so that a text of any length costs no more than what truncation leaves of it. (Other kinds than WordPiece
-    /// look at the whole text if it has no blanks, or if their words depend on each other.) A text is cut if it has more
-    /// tokens than will be kept, so ask for at least one more.
+    /// beyond, so that a text of any length costs no more than what truncation leaves of it. (BPE, Unigram, and WordPiece
+    /// with added tokens that are looked for in normalized text, then look at 128 KB at most of a text without blanks, or
+    /// with too few tokens.) A text is cut if it has more tokens than will be kept, so ask for at least one more.
     ///
     /// `tokenizers` stops in the same way when truncation on the right is on, with the model's maximum length (special
     /// tokens included) as the limit; [`truncate_pair`] of what is there then gives its result.
     pub fn tokenize_some(&self, text: &str, limit: usize, out: &mut Tokens) {
-        out.ids.clear();
-        out.offsets.clear();
+        out.clear();
         match (&self.tokenizer.kind, self.vocabulary) {
             (Kind::WordPiece(rules), Some(vocabulary)) => {
                 rules.tokenize(vocabulary, text, limit, out);
@@ -263,6 +263,11 @@ impl Tokens {
             with_offsets: false,
             ..Tokens::new()
         }
+    }
+
+    fn clear(&mut self) {
+        self.ids.clear();
+        self.offsets.clear();
     }
 
     /// Replaces the content of `out` by the offsets counted in characters; `text` is the text that was tokenized.

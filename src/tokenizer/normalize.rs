@@ -22,23 +22,64 @@ pub(super) struct Normalizer {
     pub(super) origins: Vec<Offsets>,
 }
 
-/// Characters that wait for the next starter.
+/// Combining characters that wait for the next starter. A line may have millions in a row, so they take six bytes each, and
+/// what will be stripped leaves nothing else.
 #[derive(Debug, Clone, Default)]
 struct Decomposer {
-    marks: Vec<Mark>,
-    /// Ranges of the characters whose first piece is in `marks`, in the order of the text.
-    origins: Vec<Offsets>,
+    /// Where each character whose first piece waits begins, in the order of the text, counted from the first of them.
+    starts: Vec<u32>,
+    /// The combining class of its first piece, and its length in bytes.
+    firsts: Vec<(u8, u8)>,
+    /// Where the first of them begins in the text.
+    start: usize,
+    kept: Vec<Kept>,
     /// Range of the last character whose first piece has been passed on.
     last: Offsets,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Mark {
+/// A mark that is no accent and will be passed on. Sorting brings marks into canonical order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Kept {
     combining_class: u8,
-    /// Place in the text; makes the unstable sort, which needs no memory, stable.
-    order: usize,
+    /// Number of characters in front of this mark whose first piece waits.
+    before: u32,
+    /// Place among the marks with the same number: pieces of one character, then the next one's first piece.
+    place: u8,
     piece: char,
-    is_first: bool,
+}
+
+/// [`Kept::place`] of a first piece.
+const FIRST: u8 = u8::MAX;
+
+impl Decomposer {
+    /// Range of a character whose first piece waits.
+    fn origin(&self, index: usize) -> Offsets {
+        let start = self.start + self.starts[index] as usize;
+        (start, start + usize::from(self.firsts[index].1))
+    }
+
+    fn push(&mut self, piece: char, combining_class: u8, origin: Option<Offsets>) {
+        let before = self.firsts.len() as u32;
+        if !Class::of(piece).is(Class::NONSPACING) {
+            let behind = self.kept.last().filter(|kept| kept.before == before);
+            let place = behind.map_or(0, |kept| kept.place + 1);
+            self.kept.push(Kept {
+                combining_class,
+                before,
+                place: origin.map_or(place, |_| FIRST),
+                piece,
+            });
+        }
+        if let Some((start, end)) = origin {
+            if self.firsts.is_empty() {
+                self.start = start;
+            }
+            // Only a line of over 4 GB that has nothing else can have more.
+            let behind = u32::try_from(start - self.start).unwrap_or(u32::MAX);
+            self.starts.push(behind);
+            self.firsts.push((combining_class, (end - start) as u8));
+        }
+    }
 }
 
 /// The word that is being collected.
@@ -264,35 +305,46 @@ impl<O: Output> Pipeline<'_, O> {
             self.decomposer.last = origin.unwrap_or(self.decomposer.last);
             return self.strip(piece, self.decomposer.last);
         }
-        let order = self.decomposer.marks.len();
-        self.decomposer.marks.push(Mark {
-            combining_class,
-            order,
-            piece,
-            is_first: origin.is_some(),
-        });
-        self.decomposer.origins.extend(origin);
+        self.decomposer.push(piece, combining_class, origin);
     }
 
     /// Passes on the waiting marks in canonical order.
     fn flush(&mut self) {
-        if self.decomposer.marks.is_empty() {
-            return;
+        if !self.decomposer.kept.is_empty() {
+            self.pass_on_kept();
         }
-        self.decomposer
-            .marks
-            .sort_unstable_by_key(|mark| (mark.combining_class, mark.order));
-        let mut origin = 0;
-        for i in 0..self.decomposer.marks.len() {
-            let mark = self.decomposer.marks[i];
-            if mark.is_first {
-                self.decomposer.last = self.decomposer.origins[origin];
-                origin += 1;
+        if let Some(last) = self.decomposer.firsts.len().checked_sub(1) {
+            self.decomposer.last = self.decomposer.origin(last);
+            self.decomposer.starts.clear();
+            self.decomposer.firsts.clear();
+        }
+    }
+
+    /// What comes out is what would if all marks were sorted, stripped ones too: `rank` is the number of characters whose
+    /// first piece would be in front.
+    fn pass_on_kept(&mut self) {
+        let mut kept = std::mem::take(&mut self.decomposer.kept);
+        kept.sort_unstable();
+        for class in kept.chunk_by(|a, b| a.combining_class == b.combining_class) {
+            let combining_class = class[0].combining_class;
+            let firsts = self.decomposer.firsts.iter();
+            let mut rank = firsts.filter(|first| first.0 < combining_class).count();
+            let mut looked_at = 0;
+            for mark in class {
+                let until = mark.before as usize;
+                let firsts = self.decomposer.firsts[looked_at..until].iter();
+                rank += firsts.filter(|first| first.0 == combining_class).count();
+                looked_at = until;
+                if mark.place == FIRST {
+                    self.decomposer.last = self.decomposer.origin(rank);
+                } else if let Some(before) = rank.checked_sub(1) {
+                    self.decomposer.last = self.decomposer.origin(before);
+                }
+                self.lowercase(mark.piece, self.decomposer.last);
             }
-            self.strip(mark.piece, self.decomposer.last);
         }
-        self.decomposer.marks.clear();
-        self.decomposer.origins.clear();
+        kept.clear();
+        self.decomposer.kept = kept;
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 use super::Tokens;
 use super::added::AddedTokens;
+use super::beginning::with_enough;
 use super::normalize::Normalizer;
 use super::vocabulary::{Node, Vocabulary};
 use super::words::{self, Sink, WordPiece};
@@ -28,6 +29,8 @@ pub(super) struct Rules {
     raw: AddedTokens,
     /// Those that are looked for in the normalized text.
     normalized: AddedTokens,
+    /// Whether no added token reaches over a blank.
+    words_stand_alone: bool,
 }
 
 impl Rules {
@@ -57,6 +60,10 @@ impl Rules {
             trim_offsets: config.trim_offsets,
             raw: AddedTokens::new(raw.map(|token| (token, token.content.clone())))?,
             normalized: AddedTokens::default(),
+            words_stand_alone: !config
+                .added_tokens
+                .iter()
+                .any(|token| token.content.contains(' ')),
         };
         let mut normalizer = Normalizer::default();
         let normalized = config
@@ -79,6 +86,18 @@ impl Rules {
         limit: usize,
         out: &mut Tokens,
     ) {
+        if self.normalized.is_empty() {
+            return self.tokenize_all(vocabulary, text, limit, out);
+        }
+        // Of a text that is normalized as a whole, each byte's origin is kept.
+        with_enough(text, limit, self.words_stand_alone, |text| {
+            out.clear();
+            self.tokenize_all(vocabulary, text, limit, out);
+            out.ids.len()
+        });
+    }
+
+    fn tokenize_all(&self, vocabulary: Vocabulary<'_>, text: &str, limit: usize, out: &mut Tokens) {
         let wordpiece = WordPiece {
             tokenizer: self,
             vocabulary,

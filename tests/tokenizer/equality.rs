@@ -65,6 +65,31 @@ fn every_character_in_a_word_and_alone() {
     }
 }
 
+/// Canonical order moves marks that stay in front of marks that are stripped, and with them the ranges that they show.
+#[test]
+fn marks_in_every_order() {
+    // Of classes 9, 6, 216, 224 and 226, and no accents; then accents of other classes and of two pieces; letters.
+    let kept = "\u{1B44}\u{A953}\u{111C0}\u{1D165}\u{1D16D}\u{302E}";
+    let stripped = "\u{301}\u{327}\u{334}\u{5B0}\u{93C}\u{344}\u{340}\u{F73}\u{345}";
+    let letters = "aé\u{1F82}\u{AC01} ";
+    let [kept, stripped, letters] = [kept, stripped, letters].map(|all| all.chars().collect());
+    let kinds: [Vec<char>; 3] = [kept, stripped, letters];
+    let mut random = Random(17);
+    let mut text = |length: usize| -> String {
+        let mut character = || {
+            let kind = random.below(3);
+            *random.pick(&kinds[kind])
+        };
+        (0..length).map(|_| character()).collect()
+    };
+    let texts: Vec<String> = (0..6000).map(|index| text(1 + index % 24)).collect();
+    let tokens = vocabulary(3000);
+    for rules in [UNCASED, CASED] {
+        let mut both = Both::new(&tokens, rules, &special_tokens(&tokens));
+        assert_equal(&mut both, texts.iter().cloned(), &format!("{rules:?}"));
+    }
+}
+
 #[test]
 fn added_tokens_with_every_flag() {
     let tokens = vocabulary(3000);

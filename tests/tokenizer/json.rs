@@ -117,6 +117,25 @@ fn the_beginning_of_a_long_text_has_the_tokens_of_the_whole() {
     }
 }
 
+/// A line of megabytes costs no more than its beginning, and that gives the tokens of the whole.
+#[test]
+fn a_long_text_without_blanks_has_the_tokens_of_its_beginning() {
+    for family in ["roberta", "xlm-roberta", "camembert", "albert"] {
+        let found = tokenizer(&read(family)).expect("a good file");
+        let bound = found.with(None);
+        let (mut whole, mut some) = (Tokens::new(), Tokens::new());
+        for word in ["a", "films", "fi\u{301}lm", "中文", "\u{1f600}a"] {
+            let text = word.repeat((200 << 10) / word.len());
+            bound.tokenize(&text, &mut whole);
+            bound.tokenize_some(&text, 512, &mut some);
+            let count = some.ids.len().min(512);
+            assert_eq!(some.ids[..count], whole.ids[..count], "{family}: {word}");
+            let end = some.offsets[some.offsets.len() - 1].1;
+            assert!((100 << 10..=128 << 10).contains(&end), "{family}: {word}");
+        }
+    }
+}
+
 #[test]
 fn tokens_have_their_names() {
     let json = read("roberta");
