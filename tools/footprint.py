@@ -99,6 +99,16 @@ def start(program, model):
         print(f"| {name} | {times[0]:.1f} | {statistics.median(times):.1f} | {times[-1]:.1f} |")
 
 
+def unbroken():
+    """Lines without a blank: one word, combining marks, ideographs; each twice, so that both threads have one."""
+    for text in ("a", "\u0301", "中") * 2:
+        # In pieces: what this process holds would be counted.
+        piece = text.encode() * 1000
+        for _ in range(7_999_999 // len(piece)):
+            yield piece
+        yield b"\n"
+
+
 def memory(program, model):
     embed = [program, "embed", "-m", model]
     bulk = [(line + "\n").encode() for line in text_lines(10_000)]
@@ -113,6 +123,7 @@ def memory(program, model):
         ("a line, with 64 MB of address space", fed(embed, [b"a line\n"], 65_536 << 10)),
         ("10,000 lines, with 64 MB of address space", fed([*embed, "--threads", "2"], bulk, 65_536 << 10)),
         ("a line, with 16 MB of address space", fed(embed, [b"a line\n"], 16_384 << 10)),
+        ("6 lines of 8 MB without blanks, --threads 2", fed([*embed, "--threads", "2"], unbroken())),
     ]
     print("| | exit code | peak memory, MB | message |")
     print("|---|---|---|---|")
