@@ -184,9 +184,7 @@ impl Bases {
                 .collect(),
         }
     }
-}
 
-impl Bases {
     /// The good files themselves, as inputs that choose them.
     fn own(&self, files: &[(&str, &str)]) -> Vec<Vec<u8>> {
         let input = |(which, (folder, name)): (u8, &(&str, &str))| {
@@ -223,34 +221,18 @@ fn make_checkpoints(folder: &Path) {
 
     // Tokenizers of plain files.
     let words = made("words", "classifier", "tokenizer.json");
-    let model = tokenizer_model("classifier");
-    let ids = model["vocab"].as_object().unwrap();
-    let mut lines: Vec<(u64, &str)> = ids
-        .iter()
-        .map(|(word, id)| (id.as_u64().unwrap(), word.as_str()))
-        .collect();
-    lines.sort_unstable();
-    let lines: String = lines.iter().map(|(_, word)| format!("{word}\n")).collect();
-    fs::write(words.join("vocab.txt"), lines).unwrap();
     fs::write(words.join("added_tokens.json"), "{}").unwrap();
     fs::write(words.join("special_tokens_map.json"), "{}").unwrap();
     let merges = made("merges", "families/roberta", "tokenizer.json");
-    let model = tokenizer_model("families/roberta");
+    let path = make::golden().join("families/roberta/tokenizer.json");
+    let json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let model = &json["model"];
     fs::write(merges.join("vocab.json"), model["vocab"].to_string()).unwrap();
-    let lines: Vec<String> = model["merges"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|pair| match pair.as_str() {
-            Some(line) => format!("{line}\n"),
-            None => format!(
-                "{} {}\n",
-                pair[0].as_str().unwrap(),
-                pair[1].as_str().unwrap()
-            ),
-        })
-        .collect();
-    fs::write(merges.join("merges.txt"), lines.concat()).unwrap();
+    let pairs = model["merges"].as_array().unwrap().iter();
+    let token = |token: &Value| token.as_str().unwrap().to_owned();
+    let lines = pairs.map(|pair| format!("{} {}\n", token(&pair[0]), token(&pair[1])));
+    let lines: String = lines.collect();
+    fs::write(merges.join("merges.txt"), lines).unwrap();
     for (name, file) in [
         ("xlm-roberta", "sentencepiece.bpe.model"),
         ("albert", "spiece.model"),
@@ -260,13 +242,6 @@ fn make_checkpoints(folder: &Path) {
         fs::copy(model, directory.join(file)).unwrap();
         fs::write(directory.join("tokenizer_config.json"), "{}").unwrap();
     }
-}
-
-/// The model in a golden checkpoint's `tokenizer.json`.
-fn tokenizer_model(golden: &str) -> Value {
-    let path = make::golden().join(golden).join("tokenizer.json");
-    let mut json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    json["model"].take()
 }
 
 impl Drop for Bases {
