@@ -133,6 +133,12 @@ pub fn write(model: &Path, output: &Path) -> Result<(), Failure> {
 }
 
 fn ensure_other(output: &Path, inputs: &[&Path]) -> Result<()> {
+    // The bundle is renamed to this name, which would take a device away from the whole machine.
+    ensure!(
+        output.is_file() || !output.exists(),
+        "{}: is not a regular file; give -o another name",
+        output.display()
+    );
     for input in inputs {
         let same = match (fs::canonicalize(output), fs::canonicalize(input)) {
             (Ok(output), Ok(input)) => output == input,

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::heads;
 use crate::kernels::MatrixMut;
 use crate::tokenizer::Tokens;
+use std::collections::HashSet;
 
 /// Stands for the label's name in a template.
 const PLACE: &str = "{}";
@@ -40,6 +41,7 @@ fn check(labels: &[Label]) -> Result<()> {
             "no label is named; name at least one".to_owned(),
         ));
     }
+    let mut names = HashSet::with_capacity(labels.len());
     for (index, label) in labels.iter().enumerate() {
         if label.name.trim().is_empty() {
             return Err(Error::Input(format!(
@@ -47,7 +49,7 @@ fn check(labels: &[Label]) -> Result<()> {
                 index + 1
             )));
         }
-        if labels[..index].iter().any(|other| other.name == label.name) {
+        if !names.insert(&label.name) {
             return Err(Error::Input(format!(
                 "label {:?} is named twice; leave one out",
                 label.name

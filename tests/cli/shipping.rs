@@ -76,6 +76,22 @@ fn a_bundle_carries_its_model() {
     );
 }
 
+/// A bundle is renamed to its name: a device there would be gone for the whole machine.
+#[test]
+fn a_bundle_replaces_nothing_but_files() {
+    use std::os::unix::fs::FileTypeExt;
+    let directory = Directory::new();
+    let made = directory.shell("mkfifo pipe").status().unwrap();
+    assert!(made.success());
+    for output in ["pipe", "."] {
+        directory
+            .run(&["bundle", "-m", "model.bertlet", "-o", output], b"")
+            .failed(1, &[output, "is not a regular file; give -o another name"]);
+    }
+    let kept = std::fs::metadata(directory.path("pipe")).unwrap();
+    assert!(kept.file_type().is_fifo());
+}
+
 #[test]
 fn a_bundle_of_a_bundle_has_one_model() {
     let directory = Directory::new();

@@ -205,6 +205,12 @@ fn write_checked(
         "{}: is a directory, expected the name of the file to write",
         output.display()
     );
+    // The file is renamed to this name, which would take a device away from the whole machine.
+    ensure!(
+        output.is_file() || !output.exists(),
+        "{}: is not a regular file, expected the name of the file to write",
+        output.display()
+    );
     let mut name = output.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = Part(output.with_file_name(name));

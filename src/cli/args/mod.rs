@@ -123,7 +123,7 @@ pub struct ClassifyArgs {
     #[arg(long, conflicts_with = "top")]
     pub all: bool,
     /// Show only labels with at least this score (all of them, unless -k is given)
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = finite)]
     pub threshold: Option<f32>,
     /// How logits become scores
     #[arg(long, value_enum, default_value = "auto")]
@@ -361,6 +361,13 @@ pub struct BundleArgs {
     /// The executable to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("is not a finite number".to_owned()),
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -1,6 +1,8 @@
 //! The options of the task heads' commands.
 
-use super::{FunctionChoice, InputArgs, ModelArgs, OutputArgs, RunArgs, TextArgs, at_least_one};
+use super::{
+    FunctionChoice, InputArgs, ModelArgs, OutputArgs, RunArgs, TextArgs, at_least_one, finite,
+};
 use crate::{Aggregation, Combine, Long, cli::output::record::RecordShape};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -60,7 +62,7 @@ pub struct TagArgs {
     #[arg(long, value_enum, default_value = "simple")]
     pub aggregation: AggregationChoice,
     /// Show only entities with at least this score
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", value_parser = finite)]
     pub threshold: Option<f32>,
     /// Labels that are not shown (several with commas; empty: show all)
     #[arg(long, value_name = "LABEL", value_delimiter = ',', default_value = "O")]
