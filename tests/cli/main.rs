@@ -450,6 +450,11 @@ fn wrong_options_are_usage_errors() {
     ] {
         directory.run(arguments, b"").failed(2, &[]);
     }
+    for number in ["nan", "inf", "much"] {
+        let arguments = ["classify", "--threshold", number, "a"];
+        let said = format!("'{number}' for '--threshold <SCORE>'");
+        directory.run(&arguments, b"").failed(2, &[&said]);
+    }
 }
 
 #[test]

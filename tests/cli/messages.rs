@@ -139,13 +139,6 @@ fn options_that_do_not_go_together() {
         ),
         (
             plain,
-            &["classify", "a", "--threshold", "nan"],
-            "",
-            2,
-            &["'nan' for '--threshold <SCORE>': is not a finite number"],
-        ),
-        (
-            plain,
             &["classify", "a", "--multi-label"],
             "",
             2,
