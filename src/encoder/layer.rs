@@ -27,8 +27,8 @@ const QUERY_KEY_VALUE_VALUES: usize = 1 << 17;
 /// Working memory of one thread.
 #[derive(Debug, Default)]
 pub(super) struct MemberScratch {
-    /// Weights of an f16 layer in single precision.
-    widened: Vec<f32>,
+    /// Weights of an f16 layer in single precision, or values of an int8 layer before they are quantized.
+    values: Vec<f32>,
     /// `[tokens of a block, 3·columns of some heads]`
     query_key_value: Vec<f32>,
     attention: AttentionScratch,
@@ -181,10 +181,10 @@ impl Forward<'_> {
                             _ => (x, out),
                         };
                         let columns = index * width + columns.start..index * width + columns.end;
-                        weights.forward(self.kernel, x, columns, store, &mut member.widened, out);
+                        weights.forward(self.kernel, x, columns, store, &mut member.values, out);
                     }
                 } else {
-                    weights.forward(self.kernel, x, 0..3 * n, store, &mut member.widened, all);
+                    weights.forward(self.kernel, x, 0..3 * n, store, &mut member.values, all);
                 }
                 member.clock.lap(Stage::QueryKeyValue);
                 let all = Matrix::new(&member.query_key_value, tokens, 3 * n, 3 * n);
@@ -221,7 +221,7 @@ impl Forward<'_> {
         let width = config.hidden_size;
         let intermediate = layer.intermediate.resolve(self.file);
         let output = layer.output.resolve(self.file);
-        let epilogue = Epilogue::Store(activation(config.hidden_act));
+        let activation = activation(config.hidden_act);
         let Scratch {
             hidden,
             input,
@@ -243,26 +243,32 @@ impl Forward<'_> {
                 quantized: input.view().row_range(block.clone()),
             };
             output.reserve(inner_input, tokens);
-            let inner = &mut inner[..tokens * n];
+            // Layers of int8 have nothing in f32 between them.
+            let kept = if self.keeps_inner() { tokens } else { 0 };
+            let inner = &mut inner[..kept * n];
             let count = share::parts(team, tokens * width * n, share::LEAST_PRODUCTS);
             let columns = ranges(n, group, count);
             let parts = columns
                 .clone()
                 .zip(columns_of(
-                    MatrixMut::new(inner, tokens, n, n),
+                    MatrixMut::new(inner, kept, n, n),
                     columns.clone(),
                 ))
                 .zip(columns_of(inner_input.view_mut(), columns))
                 .zip(&mut *members);
-            team.share(parts, |(((columns, mut y), quantized), member)| {
-                let (out, widened) = (y.reborrow(), &mut member.widened);
-                intermediate.forward(self.kernel, x, columns.clone(), epilogue, widened, out);
+            team.share(parts, |(((columns, values), quantized), member)| {
+                intermediate.forward_to(
+                    (activation, &output),
+                    self.kernel,
+                    x,
+                    columns,
+                    &mut member.values,
+                    (values, quantized),
+                );
                 member.clock.lap(Stage::Intermediate);
-                output.quantize(self.kernel, y.view(), columns, quantized);
-                member.clock.lap(Stage::Quantization);
             });
             let x = Input {
-                rows: Matrix::new(inner, tokens, n, n),
+                rows: Matrix::new(inner, kept, n, n),
                 quantized: inner_input.view(),
             };
             self.accumulate(&output, x, (team, members), hidden);
@@ -281,14 +287,14 @@ impl Forward<'_> {
         (team, members): (&mut Team, &mut [MemberScratch]),
         hidden: &mut [f32],
     ) {
-        let (rows, n) = (x.rows.rows(), layer.n());
+        let (rows, n) = (x.quantized.rows(), layer.n());
         let count = share::parts(team, rows * layer.k() * n, share::LEAST_PRODUCTS);
         let columns = ranges(n, COLUMNS, count);
         let out = MatrixMut::new(hidden, rows, n, n);
         let parts = columns.clone().zip(columns_of(out, columns));
         team.share(parts.zip(members), |((columns, out), member)| {
-            let widened = &mut member.widened;
-            layer.forward(self.kernel, x, columns, Epilogue::Accumulate, widened, out);
+            let values = &mut member.values;
+            layer.forward(self.kernel, x, columns, Epilogue::Accumulate, values, out);
         });
     }
 

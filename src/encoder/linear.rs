@@ -3,7 +3,8 @@
 use super::resize;
 use super::tensors::LinearWeights;
 use crate::kernels::{
-    Epilogue, Kernel, Matrix, MatrixMut, QuantizedRows, QuantizedView, QuantizedViewMut, sgemm,
+    Activation, Epilogue, Kernel, Matrix, MatrixMut, QuantizedRows, QuantizedView,
+    QuantizedViewMut, sgemm,
 };
 use std::ops::Range;
 
@@ -95,6 +96,33 @@ impl LinearWeights<'_> {
                 kernel.layer_norm_quantize(x, weight, bias, eps, Some(input_scale), out);
             }
             LinearWeights::F16 { .. } => kernel.layer_norm(x, weight, bias, eps),
+        }
+    }
+
+    /// Some outputs of activation(x·Wᵀ + b), quantized for the layer `next` that reads them, which is of int8 as this one is, or
+    /// for layers of f16 as they are in `values`, `[rows, columns]`. `buffer` is working memory.
+    ///
+    /// # Panics
+    /// As [`LinearWeights::forward`].
+    pub(super) fn forward_to(
+        &self,
+        (activation, next): (Activation, &LinearWeights<'_>),
+        kernel: Kernel,
+        x: Input<'_>,
+        columns: Range<usize>,
+        buffer: &mut Vec<f32>,
+        (values, quantized): (MatrixMut<'_>, QuantizedViewMut<'_>),
+    ) {
+        match (self, next) {
+            (LinearWeights::Int8 { packed, .. }, LinearWeights::Int8 { input_scale, .. }) => {
+                let then = (activation, &input_scale[columns.clone()]);
+                let packed = packed.columns(columns);
+                kernel.linear_quantize(x.quantized, packed, then, buffer, quantized);
+            }
+            _ => {
+                let epilogue = Epilogue::Store(activation);
+                self.forward(kernel, x, columns, epilogue, buffer, values);
+            }
         }
     }
 

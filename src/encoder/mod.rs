@@ -21,6 +21,7 @@ pub use sequences::Sequences;
 pub(crate) use sequences::SequencesView;
 pub(crate) use tensors::EncoderTensors;
 
+use crate::format::header::Precision;
 use crate::format::{self, ModelFile};
 use crate::kernels::{Activation, Kernel, Matrix, QuantizedRows, Team};
 use layer::{FEED_FORWARD_ROWS, MemberScratch};
@@ -41,9 +42,9 @@ pub(crate) struct Scratch {
     input: QuantizedRows,
     /// `[tokens of a block, hidden_size]`
     context: Vec<f32>,
-    /// `[FEED_FORWARD_ROWS · threads, intermediate_size]`
+    /// `[FEED_FORWARD_ROWS · threads, intermediate_size]`, for f16 models.
     inner: Vec<f32>,
-    /// The same quantized.
+    /// The same quantized, for int8 models.
     inner_input: QuantizedRows,
     /// First tokens of a block's sequences, and the same quantized.
     first: Vec<f32>,
@@ -122,8 +123,10 @@ impl Forward<'_> {
         let block_rows = blocks.map(|block| block.tokens()).max().unwrap_or(0);
         resize(&mut scratch.hidden, tokens * width);
         resize(&mut scratch.context, block_rows * width);
-        let inner_rows = tokens.min(FEED_FORWARD_ROWS * threads);
-        resize(&mut scratch.inner, inner_rows * config.intermediate_size);
+        if self.keeps_inner() {
+            let inner_rows = tokens.min(FEED_FORWARD_ROWS * threads);
+            resize(&mut scratch.inner, inner_rows * config.intermediate_size);
+        }
         if scratch.members.len() < threads {
             let members = &mut scratch.members;
             members.resize_with(threads, MemberScratch::default);
@@ -180,6 +183,13 @@ impl Forward<'_> {
             }
         }
         &scratch.hidden[..sequences.len() * width]
+    }
+}
+
+impl Forward<'_> {
+    /// Whether the inner states of a feed-forward are kept in f32.
+    fn keeps_inner(&self) -> bool {
+        self.file.header().precision == Precision::F16
     }
 }
 

@@ -15,6 +15,11 @@ pub(crate) trait Lanes: Copy {
     /// each other.
     const SIDE_BY_SIDE: bool = true;
 
+    /// Keys that attention multiplies with sixteen queries at a time, and queries whose averages it computes at a time: as
+    /// many as the registers hold, so that sums need not wait for each other.
+    const KEYS: usize = 4;
+    const QUERIES: usize = 2;
+
     /// Sixteen `f32`.
     type F: Copy;
     /// Sixteen `i32`.

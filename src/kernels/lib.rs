@@ -186,14 +186,43 @@ impl Kernel {
             (a.rows(), w.n()),
             "linear: shape of out"
         );
-        let (fused, activation) = epilogue.split();
+        let (add, activation) = epilogue.split();
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.linear)(a, w, fused, out.reborrow()) }
+        unsafe { (self.0.linear)(a, w, add, out.reborrow()) }
         if activation != Activation::Identity {
             for row in 0..out.rows() {
                 self.activation(out.row(row), activation);
             }
         }
+    }
+
+    /// [`Kernel::linear`] with an activation, and [`Kernel::quantize_rows`] of the result with `input_scale`, `[n]`, while it is in
+    /// the cache. `values` is working memory.
+    ///
+    /// # Panics
+    /// If the shapes differ, or `out` has groups that are not whole panels of sixteen.
+    pub fn linear_quantize(
+        &self,
+        a: QuantizedView<'_>,
+        w: PackedLinear<'_>,
+        (activation, input_scale): (Activation, &[f32]),
+        values: &mut Vec<f32>,
+        out: QuantizedViewMut<'_>,
+    ) {
+        assert_eq!(a.k(), w.k(), "linear_quantize: inputs of a and w");
+        assert_eq!(a.group(), w.group(), "linear_quantize: groups of a and w");
+        assert_eq!(
+            (out.rows(), out.k()),
+            (a.rows(), w.n()),
+            "linear_quantize: shape of out"
+        );
+        assert_eq!(
+            input_scale.len(),
+            w.n(),
+            "linear_quantize: length of input_scale"
+        );
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.linear_quantize)(a, w, (activation, input_scale), values, out) }
     }
 
     /// The integer products of [`Kernel::linear`] alone; their sums are dropped. For benchmarks.
@@ -259,7 +288,7 @@ impl Kernel {
         unsafe { (self.0.activation)(x, activation) }
     }
 
-    /// Attention of one sequence in 8-bit integers: softmax(scale·query·keyᵀ)·value of each of `heads` heads into `out`,
+    /// Attention of one sequence, a short one in f32 and a long one in 8-bit integers: softmax(scale·query·keyᵀ)·value of each of `heads` heads into `out`,
     /// `[queries, heads·head_size]`, with query `[queries, heads·head_size]`, key and value `[keys, heads·head_size]`. The
     /// queries may be any of the sequence's; each result depends on its own query and on all keys and values of its head.
     ///

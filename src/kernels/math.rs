@@ -26,9 +26,6 @@ pub enum Activation {
 
 /// A function over lanes.
 pub(crate) trait Function: Copy {
-    /// Whether it takes more than a few operations.
-    const IS_LONG: bool;
-
     fn apply<L: Lanes>(self, lanes: L, x: L::F) -> L::F;
 
     /// Of several vectors, one operation after another for all of them: a long chain of operations on one vector fills
@@ -43,13 +40,11 @@ pub(crate) trait Function: Copy {
 }
 
 macro_rules! functions {
-    ($($name:ident => $function:ident, $is_long:literal;)*) => {$(
+    ($($name:ident => $function:ident;)*) => {$(
         #[derive(Clone, Copy)]
         pub(crate) struct $name;
 
         impl Function for $name {
-            const IS_LONG: bool = $is_long;
-
             #[inline(always)]
             fn apply<L: Lanes>(self, lanes: L, x: L::F) -> L::F {
                 $function(lanes, x)
@@ -65,8 +60,6 @@ macro_rules! gated_functions {
         pub(crate) struct $name;
 
         impl Function for $name {
-            const IS_LONG: bool = true;
-
             #[inline(always)]
             fn apply<L: Lanes>(self, lanes: L, x: L::F) -> L::F {
                 let [y] = self.apply_all(lanes, [x]);
@@ -87,17 +80,11 @@ gated_functions!(
 );
 
 functions!(
-    Identity => identity, false;
-    Relu => relu, false;
-    Silu => silu, true;
-    Tanh => tanh, true;
-    Sigmoid => sigmoid, true;
+    Relu => relu;
+    Silu => silu;
+    Tanh => tanh;
+    Sigmoid => sigmoid;
 );
-
-#[inline(always)]
-fn identity<L: Lanes>(_: L, x: L::F) -> L::F {
-    x
-}
 
 /// c₀ + c₁·x + c₂·x² + …
 #[inline(always)]
@@ -222,6 +209,15 @@ pub(crate) fn exp2_u16<L: Lanes>(lanes: L, t: L::F) -> L::I {
     let whole = lanes.round(t);
     let fraction = lanes.sub(t, lanes.to_float(whole));
     lanes.round(lanes.scale_by_power(polynomial(lanes, fraction, &EXP2_U16), whole))
+}
+
+/// 2ᵗ for t ≤ 0, within 1.2e-7 of itself; below −126, that of −126. NaN stays.
+#[inline(always)]
+pub(crate) fn exp2<L: Lanes>(lanes: L, t: L::F) -> L::F {
+    let t = lanes.max(lanes.splat(-126.0), t);
+    let whole = lanes.round(t);
+    let fraction = lanes.sub(t, lanes.to_float(whole));
+    lanes.scale_by_power(polynomial(lanes, fraction, &EXP2), whole)
 }
 
 /// 1/(1 + e⁻ˣ).

@@ -1,6 +1,7 @@
 //! From f32 to bytes, a range for each group of a row.
 
 use super::lanes::{LANES, Lanes};
+use super::math::Function;
 use super::matrix::Matrix;
 use super::quantized::{QuantizedViewMut, RowRange};
 
@@ -80,6 +81,70 @@ fn groups<L: Lanes, const N: usize>(
     }
 }
 
+/// Rows `first`, `first` + 1, … of `out`, one group each: input_scale·function(x), which is left in `x`.
+#[inline(always)]
+pub(super) fn activate_quantize_some<L: Lanes, const N: usize>(
+    lanes: L,
+    function: impl Function,
+    mut x: [&mut [f32]; N],
+    input_scale: &[f32],
+    out: &mut QuantizedViewMut<'_>,
+    first: usize,
+) {
+    let extremes = activate(lanes, function, &mut x, input_scale);
+    for i in 0..N {
+        let (bytes, ranges) = out.row(first + i);
+        ranges[0] = quantize(lanes, x[i], Plain, extremes[i], bytes);
+    }
+}
+
+/// x = input_scale·function(x) in `N` rows, and their extremes.
+#[inline(always)]
+fn activate<L: Lanes, const N: usize>(
+    lanes: L,
+    function: impl Function,
+    x: &mut [&mut [f32]; N],
+    input_scale: &[f32],
+) -> [Extremes; N] {
+    let length = input_scale.len();
+    for x in &*x {
+        assert!(x.len() == length);
+    }
+    let mut seen = [Seen::nothing(lanes); N];
+    let (scales, scale_rest) = input_scale.as_chunks::<LANES>();
+    for (chunk, scale) in scales.iter().enumerate() {
+        let scale = lanes.load(scale);
+        let mut y = [lanes.zero(); N];
+        for i in 0..N {
+            // SAFETY: all rows are as long as the scales.
+            y[i] = lanes.load(unsafe { x[i].as_chunks::<LANES>().0.get_unchecked(chunk) });
+        }
+        y = function.apply_all(lanes, y);
+        for i in 0..N {
+            let y = lanes.mul(y[i], scale);
+            seen[i].see(lanes, y);
+            // SAFETY: as above.
+            lanes.store(y, unsafe {
+                x[i].as_chunks_mut::<LANES>().0.get_unchecked_mut(chunk)
+            });
+        }
+    }
+    if !scale_rest.is_empty() {
+        for i in 0..N {
+            let rest = &mut x[i][length - scale_rest.len()..];
+            let y = function.apply(lanes, lanes.load_partial(rest, 0.0));
+            let y = lanes.mul(y, lanes.load_partial(scale_rest, 1.0));
+            lanes.store_partial(y, rest);
+            seen[i].see_first(lanes, y, rest.len());
+        }
+    }
+    let mut found = [Extremes::default(); N];
+    for i in 0..N {
+        found[i] = seen[i].extremes(lanes);
+    }
+    found
+}
+
 /// What a row is multiplied by before it is quantized.
 trait Factor: Copy {
     /// That of some columns.
@@ -125,11 +190,57 @@ impl Factor for Scaled<'_> {
 }
 
 /// The least and the largest of some values, unless one of them is infinite or not a number.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Extremes {
     low: f32,
     high: f32,
     finite: bool,
+}
+
+/// The extremes of what was seen in each lane.
+#[derive(Clone, Copy)]
+struct Seen<F> {
+    low: F,
+    high: F,
+    /// 0·x is NaN for what is not finite, and stays.
+    poison: F,
+}
+
+impl<F: Copy> Seen<F> {
+    #[inline(always)]
+    fn nothing<L: Lanes<F = F>>(lanes: L) -> Self {
+        Seen {
+            low: lanes.splat(f32::INFINITY),
+            high: lanes.splat(f32::NEG_INFINITY),
+            poison: lanes.zero(),
+        }
+    }
+
+    #[inline(always)]
+    fn see<L: Lanes<F = F>>(&mut self, lanes: L, x: F) {
+        self.low = lanes.min(x, self.low);
+        self.high = lanes.max(x, self.high);
+        self.poison = lanes.fma(x, lanes.zero(), self.poison);
+    }
+
+    /// The first `count` lanes; the first of them stands for the others.
+    #[inline(always)]
+    fn see_first<L: Lanes<F = F>>(&mut self, lanes: L, x: F, count: usize) {
+        let mut padded = [0.0; LANES];
+        lanes.store(x, &mut padded);
+        let first = padded[0];
+        padded[count..].fill(first);
+        self.see(lanes, lanes.load(&padded));
+    }
+
+    #[inline(always)]
+    fn extremes<L: Lanes<F = F>>(&self, lanes: L) -> Extremes {
+        Extremes {
+            low: lanes.minimum(self.low),
+            high: lanes.maximum(self.high),
+            finite: lanes.is_zero(self.poison),
+        }
+    }
 }
 
 #[inline(always)]
@@ -139,10 +250,7 @@ fn extremes<L: Lanes, const N: usize>(
     factor: impl Factor,
 ) -> [Extremes; N] {
     let length = x[0].len();
-    let mut lows = [lanes.splat(f32::INFINITY); N];
-    let mut highs = [lanes.splat(f32::NEG_INFINITY); N];
-    // 0·x is NaN for what is not finite, and stays.
-    let mut poisons = [lanes.zero(); N];
+    let mut seen = [Seen::nothing(lanes); N];
     let mut chunks = [x[0].as_chunks::<LANES>().0; N];
     for i in 0..N {
         chunks[i] = &x[i].as_chunks::<LANES>().0[..length / LANES];
@@ -151,39 +259,19 @@ fn extremes<L: Lanes, const N: usize>(
     while chunk < length / LANES {
         for i in 0..N {
             let x = factor.chunk(lanes, lanes.load(&chunks[i][chunk]), chunk);
-            lows[i] = lanes.min(x, lows[i]);
-            highs[i] = lanes.max(x, highs[i]);
-            poisons[i] = lanes.fma(x, lanes.zero(), poisons[i]);
+            seen[i].see(lanes, x);
         }
         chunk += 1;
     }
     let last = length / LANES * LANES;
-    let mut found = [Extremes {
-        low: 0.0,
-        high: 0.0,
-        finite: false,
-    }; N];
+    let mut found = [Extremes::default(); N];
     for i in 0..N {
         let rest = &x[i][last..];
         if !rest.is_empty() {
-            // The unused lanes repeat the first value of the rest.
-            let mut padded = [0.0; LANES];
             let x = factor.rest(lanes, lanes.load_partial(rest, 0.0), last);
-            lanes.store(x, &mut padded);
-            let first = padded[0];
-            padded[rest.len()..].fill(first);
-            let x = lanes.load(&padded);
-            lows[i] = lanes.min(x, lows[i]);
-            highs[i] = lanes.max(x, highs[i]);
-            poisons[i] = lanes.fma(x, lanes.zero(), poisons[i]);
+            seen[i].see_first(lanes, x, rest.len());
         }
-    }
-    for i in 0..N {
-        found[i] = Extremes {
-            low: lanes.minimum(lows[i]),
-            high: lanes.maximum(highs[i]),
-            finite: lanes.is_zero(poisons[i]),
-        };
+        found[i] = seen[i].extremes(lanes);
     }
     found
 }

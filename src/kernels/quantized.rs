@@ -225,6 +225,20 @@ impl<'a> QuantizedViewMut<'a> {
         )
     }
 
+    /// The same view for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> QuantizedViewMut<'_> {
+        QuantizedViewMut {
+            lifetime: PhantomData,
+            ..*self
+        }
+    }
+
+    /// A range of each row's bytes, cut as by [`QuantizedViewMut::split_columns`].
+    pub(crate) fn column_range(self, columns: Range<usize>) -> QuantizedViewMut<'a> {
+        let (before, _) = self.split_columns(columns.end);
+        before.split_columns(columns.start).1
+    }
+
     /// The bytes before byte `column` of each row, which must begin a group or be the rows' end, and those from it on.
     ///
     /// # Panics

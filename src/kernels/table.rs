@@ -3,20 +3,29 @@
 use super::attention::{self, AttentionScratch};
 use super::math::Activation;
 use super::matrix::{Matrix, MatrixMut};
-use super::product::{self, Fused, PackedLinear, Product};
+use super::product::{self, PackedLinear, Product};
 use super::quantized::{QuantizedView, QuantizedViewMut};
 use super::{layer_norm, quantize, rows, vector};
 use half::f16;
 
 /// Weight, bias and epsilon of a LayerNorm.
 type Norm<'a> = (&'a [f32], &'a [f32], f32);
+/// An activation, and what its results are multiplied by before they are quantized.
+type Then<'a> = (Activation, &'a [f32]);
 
 /// What a kernel can do. Every function needs the CPU that `supported` tests for.
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) supported: fn() -> bool,
     pub(crate) quantize_rows: unsafe fn(Matrix<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
-    pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, Fused, MatrixMut<'_>),
+    pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, bool, MatrixMut<'_>),
+    pub(crate) linear_quantize: unsafe fn(
+        QuantizedView<'_>,
+        PackedLinear<'_>,
+        Then<'_>,
+        &mut Vec<f32>,
+        QuantizedViewMut<'_>,
+    ),
     pub(crate) products: unsafe fn(QuantizedView<'_>, PackedLinear<'_>),
     pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
     pub(crate) layer_norm_quantize:
@@ -40,8 +49,11 @@ macro_rules! table {
         table!(@functions $proof $(, $features)?;
             quantize_rows(x: Matrix<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
                 = |p| quantize::quantize_rows(p.lanes(), x, scale, out);
-            linear(a: QuantizedView<'_>, w: PackedLinear<'_>, fused: Fused, out: MatrixMut<'_>)
-                = |p| product::linear(p, a, w, fused, out);
+            linear(a: QuantizedView<'_>, w: PackedLinear<'_>, add: bool, out: MatrixMut<'_>)
+                = |p| product::linear(p, a, w, add, out);
+            linear_quantize(
+                a: QuantizedView<'_>, w: PackedLinear<'_>, then: Then<'_>, values: &mut Vec<f32>, out: QuantizedViewMut<'_>
+            ) = |p| product::linear_quantize(p, a, w, then, values, out);
             products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
                 = |p| layer_norm::layer_norm(p.lanes(), x, weight, bias, eps);
@@ -65,7 +77,7 @@ macro_rules! table {
         );
         Table {
             name: $name, supported: $supported,
-            quantize_rows, linear, products, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
+            quantize_rows, linear, linear_quantize, products, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
             matrix_product_i8, matrix_product_f16, matrix_product_f32,
         }
     }};

@@ -1,6 +1,6 @@
 //! Queries, keys and values as the bytes of integer products.
 
-use super::{Head, Shape};
+use super::long::{Head, Shape};
 use crate::lanes::{LANES, Lanes};
 use crate::matrix::Matrix;
 use crate::quantized::{Block, bytes_mut};

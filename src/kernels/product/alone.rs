@@ -2,7 +2,7 @@
 //! do says how well a kernel feeds it.
 
 use super::plan::Plan;
-use super::{Accumulators, MAX_TILE, Nothing, PackedLinear, Product};
+use super::{Accumulators, Nothing, PackedLinear, Product};
 use crate::quantized::QuantizedView;
 use std::hint::black_box;
 
@@ -12,12 +12,15 @@ pub(crate) fn products<P: Product>(product: P, a: QuantizedView<'_>, w: PackedLi
     if a.rows() == 0 || w.n == 0 {
         return;
     }
-    let mut accumulators = Accumulators([[0; MAX_TILE]; 1]);
+    let mut accumulators = Accumulators::default();
     let mut state = P::State::default();
     let mut plan = Plan::of(a, w);
     while let Some(step) = plan.next::<P>() {
-        let tile = plan.tile(a, w, step);
-        product.multiply(&mut state, tile, &mut accumulators.0[0], &mut Nothing);
+        for index in 0..step.groups {
+            let tile = plan.tile(a, w, step, index);
+            let accumulators = &mut accumulators.0[index];
+            product.multiply(&mut state, tile, accumulators, &mut Nothing);
+        }
         black_box(&mut accumulators);
     }
 }

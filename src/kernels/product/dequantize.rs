@@ -1,10 +1,25 @@
 //! From integer sums to what they stand for.
 
 use super::plan::Step;
-use super::{Finish, LANES, MAX_PANELS, Meanwhile, PackedLinear};
+use super::{Accumulators, BLOCK_ROWS, LANES, MAX_PANELS, Meanwhile, PackedLinear, Partial};
 use crate::lanes::Lanes;
 use crate::matrix::MatrixMut;
-use crate::quantized::RowRange;
+use crate::quantized::{QuantizedView, RowRange};
+
+/// The integer sums of a step, and where they go.
+pub(super) struct Parts<'a, 'o> {
+    pub(super) a: QuantizedView<'a>,
+    pub(super) w: &'a PackedLinear<'a>,
+    pub(super) step: Step,
+    /// Groups of the whole product.
+    pub(super) groups: usize,
+    /// For each of the step's groups `[step.panels, stride, 16]`.
+    pub(super) accumulators: &'a Accumulators,
+    pub(super) stride: usize,
+    /// What earlier groups of the block's rows add up to, where there are any.
+    pub(super) partial: &'a mut [Partial],
+    pub(super) out: &'a mut MatrixMut<'o>,
+}
 
 /// What sixteen columns bring to their outputs in a group.
 #[derive(Clone, Copy)]
@@ -12,190 +27,217 @@ struct Channels<F> {
     scale: F,
     /// scale·column_sum
     sum: F,
-    bias: F,
 }
 
-/// The integer sums of one step, and where they go.
-pub(super) struct Sums<'a, 'o, L> {
-    pub(super) lanes: L,
-    pub(super) w: &'a PackedLinear<'a>,
-    pub(super) step: Step,
-    pub(super) groups: usize,
-    /// `[step.rows, groups]`
-    pub(super) ranges: &'a [RowRange],
-    /// `[step.panels, stride, 16]`
-    pub(super) accumulators: &'a [[i32; LANES]],
-    pub(super) stride: usize,
-    /// What the step's groups so far add up to: `[step.rows, MAX_PANELS, 16]`.
-    pub(super) partial: &'a mut [[[f32; LANES]; MAX_PANELS]],
-    pub(super) out: &'a mut MatrixMut<'o>,
-}
-
-/// One group of `N` panels, row by row: the `FIRST` begins with the bias, and behind the `LAST` the results go to the
-/// output.
-pub(super) struct Group<'a, 'o, L: Lanes, E, const N: usize, const FIRST: bool, const LAST: bool> {
-    sums: Sums<'a, 'o, L>,
-    finish: E,
-    /// First panel, in the step.
-    panel: usize,
-    channels: [Channels<L::F>; N],
-    /// The next row.
+/// `G` groups of `N` neighbouring panels, row by row. The first groups begin with the bias, others with what those before
+/// them left; the last ones go to the output, where they replace or (`ADD`) are added to what is there.
+pub(super) struct Rows<'a, L: Lanes, const N: usize, const G: usize, const ADD: bool> {
+    lanes: L,
+    channels: [[Channels<L::F>; N]; G],
+    /// The next row's first group of these.
+    ranges: *const RowRange,
+    range_stride: usize,
+    /// The next row's sums in the first panel of each group.
+    accumulators: [*const [i32; LANES]; G],
+    /// Sums from one panel to the next.
+    stride: usize,
+    /// Where the next row begins, and where it goes, `[N]` each.
+    from: *const [f32; LANES],
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
     row: usize,
-    progress: Progress,
+    rows: usize,
+    /// Of what the pointers point to.
+    lifetime: std::marker::PhantomData<&'a mut f32>,
 }
 
-/// Rows that should be done, and rows for each part of a product, in 65536ths.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    allow(dead_code, reason = "only AMX multiplies in parts")
-)]
-#[derive(Default)]
-struct Progress {
-    due: usize,
-    rate: usize,
+/// Rows of `n` panels for each part of a product. Always as many, for the CPU guesses wrong where a loop's length varies:
+/// enough for full tiles beside the usual twelve parts, those of two groups with three blocks each.
+const fn part_rows(n: usize) -> usize {
+    if n > 2 { 2 } else { 3 }
 }
 
 // No closures over vectors here: the compiler would not inline them into a function with the kernel's CPU features.
-impl<'a, 'o, L: Lanes, E: Finish, const N: usize, const FIRST: bool, const LAST: bool>
-    Group<'a, 'o, L, E, N, FIRST, LAST>
-{
+impl<'a, L: Lanes, const N: usize, const G: usize, const ADD: bool> Rows<'a, L, N, G, ADD> {
+    /// All panels of a step, which are whole.
     #[inline(always)]
-    pub(super) fn of(sums: Sums<'a, 'o, L>, finish: E, panel: usize) -> Self {
-        let (lanes, w, step) = (sums.lanes, sums.w, sums.step);
-        assert!(
-            sums.accumulators.len() >= (panel + N - 1) * sums.stride + step.rows
-                && sums.partial.len() == step.rows
-                && sums.ranges.len() == step.rows * sums.groups
-                && panel + N <= MAX_PANELS
-        );
-        let zero = lanes.zero();
-        let none = Channels {
-            scale: zero,
-            sum: zero,
-            bias: zero,
-        };
-        let mut channels = [none; N];
-        for (i, channels) in channels.iter_mut().enumerate() {
-            let column = (step.panel + panel + i) * LANES;
-            let at = step.group * w.group_stride + column;
-            channels.scale = lanes.load(slice16(w.scale, at));
-            let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, at)));
-            channels.sum = lanes.mul(channels.scale, sum);
-            channels.bias = lanes.load(slice16(w.bias, column));
-        }
-        Group {
-            sums,
-            finish,
-            panel,
-            channels,
-            row: 0,
-            progress: Progress::default(),
+    pub(super) fn of(lanes: L, parts: Parts<'a, '_>) -> Self {
+        let step = parts.step;
+        let column = step.panel * LANES;
+        assert!(step.panels == N && column + N * LANES <= parts.w.n);
+        if step.group + step.groups == parts.groups {
+            let Parts { out, .. } = parts;
+            assert!(step.row + step.rows <= out.rows() && column + N * LANES <= out.columns());
+            let stride = out.stride();
+            // SAFETY: row and column are the matrix's.
+            let to = unsafe { out.as_mut_ptr().add(step.row * stride + column) };
+            let parts = Parts { out, ..parts };
+            // SAFETY: so are all of the step's rows and of its columns.
+            unsafe { Self::panels(lanes, &parts, 0, to, stride) }
+        } else {
+            let first = step.row - step.block;
+            let to = parts.partial[first..first + step.rows].as_mut_ptr().cast();
+            // SAFETY: these are `MAX_PANELS` panels for each of the step's rows.
+            unsafe { Self::panels(lanes, &parts, 0, to, MAX_PANELS * LANES) }
         }
     }
 
+    /// `N` panels from the step's panel `first` on.
+    ///
     /// # Safety
-    /// `row` is one of the step's.
+    /// There are N·16 values for each of the step's rows behind `to`, `to_stride` apart, and nothing else uses them.
     #[inline(always)]
-    unsafe fn row(&mut self, row: usize) {
-        let Sums {
-            lanes,
-            w,
-            step,
-            stride,
-            ..
-        } = self.sums;
-        // SAFETY: `of` saw accumulators, partial sums and ranges of all the step's rows.
-        let (accumulators, partial, range) = unsafe {
-            (
-                self.sums
-                    .accumulators
-                    .get_unchecked(self.panel * stride + row..),
-                self.sums.partial.get_unchecked_mut(row),
-                self.sums
-                    .ranges
-                    .get_unchecked(row * self.sums.groups + step.group),
-            )
+    unsafe fn panels(
+        lanes: L,
+        parts: &Parts<'a, '_>,
+        first: usize,
+        to: *mut f32,
+        to_stride: usize,
+    ) -> Self {
+        let (w, step, stride) = (parts.w, parts.step, parts.stride);
+        assert!(step.groups == G && first + N <= MAX_PANELS);
+        let none = Channels {
+            scale: lanes.zero(),
+            sum: lanes.zero(),
         };
-        let mut y = [lanes.zero(); N];
-        for (i, y) in y.iter_mut().enumerate() {
-            // SAFETY: as above, for these panels.
-            let (partial, accumulators) = unsafe {
-                (
-                    partial.get_unchecked_mut(self.panel + i),
-                    accumulators.get_unchecked(i * stride),
-                )
-            };
-            let before = if FIRST {
-                self.channels[i].bias
-            } else {
-                lanes.load(partial)
-            };
-            *y = value(lanes, &self.channels[i], range, accumulators, before);
-            if !LAST {
-                lanes.store(*y, partial);
+        let mut channels = [[none; N]; G];
+        let mut accumulators = [std::ptr::null(); G];
+        for g in 0..G {
+            for (n, channels) in channels[g].iter_mut().enumerate() {
+                let at = (step.group + g) * w.group_stride + (step.panel + first + n) * LANES;
+                channels.scale = lanes.load(slice16(w.scale, at));
+                let sum = lanes.to_float(lanes.load_int(slice16(w.column_sum, at)));
+                channels.sum = lanes.mul(channels.scale, sum);
+            }
+            let sums = &parts.accumulators.0[g].as_chunks().0[first * stride..];
+            assert!(sums.len() >= (N - 1) * stride + step.rows);
+            accumulators[g] = sums.as_ptr();
+        }
+        let ranges = &parts.a.ranges[step.row * parts.groups..][..step.rows * parts.groups];
+        let (from, from_stride) = if step.group == 0 {
+            let bias = w.bias[(step.panel + first) * LANES..].as_chunks().0;
+            (bias[..N].as_ptr(), 0)
+        } else {
+            let row = step.row - step.block;
+            let rows = &parts.partial[row..row + step.rows];
+            (rows[0].0[first..].as_ptr(), MAX_PANELS)
+        };
+        Rows {
+            lanes,
+            channels,
+            ranges: ranges[step.group..].as_ptr(),
+            range_stride: parts.groups,
+            accumulators,
+            stride,
+            from,
+            from_stride,
+            to,
+            to_stride,
+            row: 0,
+            rows: step.rows,
+            lifetime: std::marker::PhantomData,
+        }
+    }
+
+    /// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, y)), group by group.
+    ///
+    /// # Safety
+    /// There is a next row.
+    #[inline(always)]
+    unsafe fn next(&mut self) {
+        let lanes = self.lanes;
+        // SAFETY: `panels` and its caller saw or promised all rows of everything that is read and written here.
+        unsafe {
+            let mut y = [lanes.zero(); N];
+            for (n, y) in y.iter_mut().enumerate() {
+                *y = lanes.load(&*self.from.add(n));
+            }
+            for g in 0..G {
+                let range = &*self.ranges.add(g);
+                let (low, scale) = (lanes.splat(range.low), lanes.splat(range.scale));
+                for (n, (y, channels)) in y.iter_mut().zip(&self.channels[g]).enumerate() {
+                    let sums = &*self.accumulators[g].add(n * self.stride);
+                    let offset = lanes.fma(low, channels.sum, *y);
+                    let step = lanes.mul(scale, channels.scale);
+                    *y = lanes.fma(lanes.to_float(lanes.load_int(sums)), step, offset);
+                }
+                self.accumulators[g] = self.accumulators[g].add(1);
+            }
+            for (n, y) in y.iter().enumerate() {
+                let to = &mut *self.to.add(n * LANES).cast::<[f32; LANES]>();
+                let y = if ADD {
+                    lanes.add(lanes.load(to), *y)
+                } else {
+                    *y
+                };
+                lanes.store(y, to);
             }
         }
-        if LAST {
-            let column = (step.panel + self.panel) * LANES;
-            let width = (w.n - column).min(N * LANES);
-            let out = &mut self.sums.out.row(step.row + row)[column..column + width];
-            match out.as_chunks_mut().0.first_chunk_mut() {
-                Some(out) => self.finish.finish(lanes, y, out),
-                None => finish_part(lanes, self.finish, y[0], out),
-            }
-        }
+        // Behind the last row these point to nothing, and are not used.
+        self.ranges = self.ranges.wrapping_add(self.range_stride);
+        self.from = self.from.wrapping_add(self.from_stride);
+        self.to = self.to.wrapping_add(self.to_stride);
+        self.row += 1;
     }
 }
 
-impl<L: Lanes, E: Finish, const N: usize, const FIRST: bool, const LAST: bool> Meanwhile
-    for Group<'_, '_, L, E, N, FIRST, LAST>
+impl<L: Lanes, const N: usize, const G: usize, const ADD: bool> Meanwhile
+    for Rows<'_, L, N, G, ADD>
 {
     #[inline(always)]
-    fn begin(&mut self, parts: usize) {
-        self.progress.rate = (self.sums.step.rows << 16) / parts;
-    }
-
-    #[inline(always)]
     fn part(&mut self) {
-        self.progress.due += self.progress.rate;
-        while self.row < self.progress.due >> 16 && self.row < self.sums.step.rows {
-            // SAFETY: it is below the rows.
-            unsafe { self.row(self.row) };
-            self.row += 1;
+        if self.row + part_rows(N) <= self.rows {
+            for _ in 0..part_rows(N) {
+                // SAFETY: there are so many rows left.
+                unsafe { self.next() };
+            }
         }
     }
 
     #[inline(always)]
     fn end(&mut self) {
-        for row in self.row..self.sums.step.rows {
+        while self.row < self.rows {
             // SAFETY: it is below the rows.
-            unsafe { self.row(row) };
+            unsafe { self.next() };
         }
     }
 }
 
-/// y = fma(acc, scale_x·scale_w, fma(low, scale_w·column_sum, y)), where the first group's y is the bias.
+/// A step with other panels than whole pairs or fours: one by one, the output's by way of a buffer for a whole panel.
 #[inline(always)]
-fn value<L: Lanes>(
-    lanes: L,
-    channels: &Channels<L::F>,
-    range: &RowRange,
-    accumulators: &[i32; LANES],
-    before: L::F,
-) -> L::F {
-    let offset = lanes.fma(lanes.splat(range.low), channels.sum, before);
-    let step = lanes.mul(lanes.splat(range.scale), channels.scale);
-    lanes.fma(lanes.to_float(lanes.load_int(accumulators)), step, offset)
-}
-
-/// Fewer than sixteen columns.
-#[inline(always)]
-fn finish_part<L: Lanes, E: Finish>(lanes: L, finish: E, y: L::F, out: &mut [f32]) {
-    let mut all = [[0.0; LANES]];
-    let width = out.len();
-    all[0][..width].copy_from_slice(out);
-    finish.finish(lanes, [y], &mut all);
-    out.copy_from_slice(&all[0][..width]);
+pub(super) fn narrow<L: Lanes>(lanes: L, parts: Parts<'_, '_>, add: bool) {
+    let step = parts.step;
+    let is_last = step.group + step.groups == parts.groups;
+    let mut buffer = [[0.0; LANES]; BLOCK_ROWS];
+    for panel in 0..step.panels {
+        let (to, stride): (*mut f32, _) = if is_last {
+            (buffer[..step.rows].as_mut_ptr().cast(), LANES)
+        } else {
+            let first = step.row - step.block;
+            let rows = &mut parts.partial[first..first + step.rows];
+            (rows[0].0[panel..].as_mut_ptr().cast(), MAX_PANELS * LANES)
+        };
+        // SAFETY: there is room for a panel of each of the step's rows.
+        unsafe {
+            match step.groups {
+                1 => Rows::<L, 1, 1, false>::panels(lanes, &parts, panel, to, stride).end(),
+                _ => Rows::<L, 1, 2, false>::panels(lanes, &parts, panel, to, stride).end(),
+            }
+        }
+        if !is_last {
+            continue;
+        }
+        let column = (step.panel + panel) * LANES;
+        let width = (parts.w.n - column).min(LANES);
+        for (row, y) in buffer[..step.rows].iter().enumerate() {
+            let out = &mut parts.out.row(step.row + row)[column..column + width];
+            match add {
+                true => out.iter_mut().zip(y).for_each(|(out, y)| *out += y),
+                false => out.copy_from_slice(&y[..width]),
+            }
+        }
+    }
 }
 
 #[inline(always)]

@@ -3,19 +3,21 @@
 
 mod alone;
 mod dequantize;
+mod fused;
 mod packed;
 mod plan;
 mod run;
 
 pub(crate) use alone::products;
+pub(crate) use fused::linear_quantize;
 pub(crate) use packed::groups;
 pub use packed::{MAX_K, PackedLinear, ShapeError};
 
 use super::lanes::{LANES, Lanes};
-use super::math::{self, Activation};
+use super::math::Activation;
 use super::matrix::MatrixMut;
 use super::quantized::{Block, QuantizedView, bytes};
-use run::run;
+use run::{Workspace, run};
 
 /// What an instruction set adds to its [`Lanes`]: exact products of bytes.
 pub(crate) trait Product: Copy {
@@ -30,12 +32,23 @@ pub(crate) trait Product: Copy {
 
     fn lanes(self) -> Self::Lanes;
 
-    /// Whether it multiplies by tile instructions: a tile takes as long with few rows as with `MR`, and the CPU does other
-    /// things between them.
-    const TILES: bool = false;
+    /// Rows that an instruction multiplies at a time, and in which tiles grow: more than one where there are tile registers,
+    /// and where the CPU does other things between the products.
+    const TILE_ROWS: usize = 1;
+    /// Panels of the tiles of so many rows.
+    #[inline(always)]
+    fn panels(_rows: usize) -> usize {
+        Self::NR
+    }
 
-    /// `accumulators[(panel·MR + row)·16 + column]` = Σ u·w over the tile, exactly. Kernels with [`Product::TILES`] do
-    /// `meanwhile` between parts of the product.
+    /// Rows from one panel's accumulators to the next's, in tiles of so many panels.
+    #[inline(always)]
+    fn stride(_panels: usize) -> usize {
+        Self::MR
+    }
+
+    /// `accumulators[(panel·stride + row)·16 + column]` = Σ u·w over the tile, exactly. Between its instructions a kernel with
+    /// tiles does what there is to do meanwhile.
     fn multiply(
         self,
         state: &mut Self::State,
@@ -49,8 +62,8 @@ pub(crate) trait Product: Copy {
         Self::MR
     }
 
-    /// All products of a tile of one or two panels with many rows (whole multiples of `MR` where there are
-    /// [`Product::TILES`]): `accumulators[(panel·tall_rows(panels) + row)·16 + column]` = Σ u·w.
+    /// All products of a tile of one or two panels with many rows (whole multiples of
+    /// [`Product::TILE_ROWS`]): `accumulators[(panel·tall_rows(panels) + row)·16 + column]` = Σ u·w.
     #[inline(always)]
     fn tall(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]) {
         self.multiply(state, tile, accumulators, &mut Nothing);
@@ -63,8 +76,6 @@ pub(crate) trait Product: Copy {
     allow(dead_code, reason = "only AMX multiplies in parts")
 )]
 pub(crate) trait Meanwhile {
-    /// The product has so many parts.
-    fn begin(&mut self, parts: usize);
     /// Behind each part.
     fn part(&mut self);
     /// All that is left, at the end.
@@ -75,8 +86,6 @@ pub(crate) trait Meanwhile {
 pub(crate) struct Nothing;
 
 impl Meanwhile for Nothing {
-    #[inline(always)]
-    fn begin(&mut self, _: usize) {}
     #[inline(always)]
     fn part(&mut self) {}
     #[inline(always)]
@@ -135,22 +144,12 @@ pub enum Epilogue {
     Accumulate,
 }
 
-/// What becomes of a product while it is in the cache: each of them is a copy of the whole loop in every kernel, so that
-/// only the usual ones are here.
-#[derive(Clone, Copy)]
-pub(crate) enum Fused {
-    Store,
-    StoreGelu,
-    Add,
-}
-
 impl Epilogue {
-    /// The part in the loop, and the function that is applied to its results.
-    pub(crate) fn split(self) -> (Fused, Activation) {
+    /// Whether the product is added to what is there, and the function that is applied to its results.
+    pub(crate) fn split(self) -> (bool, Activation) {
         match self {
-            Epilogue::Accumulate => (Fused::Add, Activation::Identity),
-            Epilogue::Store(Activation::Gelu) => (Fused::StoreGelu, Activation::Identity),
-            Epilogue::Store(activation) => (Fused::Store, activation),
+            Epilogue::Accumulate => (true, Activation::Identity),
+            Epilogue::Store(activation) => (false, activation),
         }
     }
 }
@@ -158,93 +157,44 @@ impl Epilogue {
 /// Most panels that a tile of any kernel has.
 const MAX_PANELS: usize = 4;
 
-/// Most accumulators that a tile of any of this build's kernels has.
+/// Most accumulators that a tile of any kernel has.
 const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
     128
 } else {
     64
 } * LANES;
 
-/// Most tiles of rows in a block.
-const BLOCK_TILES: usize = 4;
+/// Groups that are multiplied before their sums are looked at: what they add up to then stays in registers.
+const GROUPS_TOGETHER: usize = 2;
 
-/// Accumulators of `TILES` tiles.
+/// Accumulators of a step.
 #[repr(C, align(64))]
-struct Accumulators<const TILES: usize>([[i32; MAX_TILE]; TILES]);
+struct Accumulators([[i32; MAX_TILE]; GROUPS_TOGETHER]);
 
-/// Rows that pass together: a group of a tile's weights stays in the first-level cache while they do.
-const BLOCK_ROWS: usize = 64;
-
-/// What the groups of a block's rows so far add up to: `[BLOCK_ROWS, MAX_PANELS]`.
-#[repr(C, align(64))]
-struct Partial([[[f32; LANES]; MAX_PANELS]; BLOCK_ROWS]);
-
-/// Where the results of a product go.
-struct Output<'o> {
-    partial: Partial,
-    out: MatrixMut<'o>,
-}
-
-impl<'o> Output<'o> {
+impl Default for Accumulators {
     #[inline(always)]
-    fn of(out: MatrixMut<'o>) -> Self {
-        Output {
-            partial: Partial([[[0.0; LANES]; MAX_PANELS]; BLOCK_ROWS]),
-            out,
-        }
+    fn default() -> Self {
+        Accumulators([[0; MAX_TILE]; GROUPS_TOGETHER])
     }
 }
 
-/// out = fused(a·wᵀ + bias), tile by tile: panels outermost, so that weights stream through once for each block of
-/// rows and stay in the first-level cache while the rows pass.
+/// Rows that pass together: a step's weights stay in the first-level cache while they do.
+const BLOCK_ROWS: usize = 64;
+
+/// What the groups of some rows so far add up to, one of these for each row.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Partial([[f32; LANES]; MAX_PANELS]);
+
+/// out = a·wᵀ + bias, or with `add` out + that, tile by tile: panels outermost, so that weights stream through once for
+/// each block of rows and stay in the first-level cache while the rows pass.
 #[inline(always)]
 pub(crate) fn linear<P: Product>(
     product: P,
     a: QuantizedView<'_>,
     w: PackedLinear<'_>,
-    fused: Fused,
+    add: bool,
     out: MatrixMut<'_>,
 ) {
-    match fused {
-        Fused::Add => run(product, a, w, Add, out),
-        Fused::Store => run(product, a, w, Replace(math::Identity), out),
-        Fused::StoreGelu => run(product, a, w, Replace(math::Gelu), out),
-    }
-}
-
-/// How a new value meets the one that is there.
-trait Finish: Copy {
-    /// Whether it takes much longer than dequantizing does.
-    const IS_LONG: bool;
-
-    /// `N` neighbouring vectors of a row.
-    fn finish<L: Lanes, const N: usize>(self, lanes: L, y: [L::F; N], out: &mut [[f32; LANES]; N]);
-}
-
-#[derive(Clone, Copy)]
-struct Add;
-
-impl Finish for Add {
-    const IS_LONG: bool = false;
-
-    #[inline(always)]
-    fn finish<L: Lanes, const N: usize>(self, lanes: L, y: [L::F; N], out: &mut [[f32; LANES]; N]) {
-        for (out, y) in out.iter_mut().zip(y) {
-            lanes.store(lanes.add(lanes.load(out), y), out);
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Replace<F>(F);
-
-impl<F: math::Function> Finish for Replace<F> {
-    const IS_LONG: bool = F::IS_LONG;
-
-    #[inline(always)]
-    fn finish<L: Lanes, const N: usize>(self, lanes: L, y: [L::F; N], out: &mut [[f32; LANES]; N]) {
-        for (out, y) in out.iter_mut().zip(self.0.apply_all(lanes, y)) {
-            lanes.store(y, out);
-        }
-    }
+    run(product, &mut Workspace::default(), a, w, add, out);
 }

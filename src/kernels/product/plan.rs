@@ -1,8 +1,7 @@
 //! The order of a product.
 
-use super::dequantize::Sums;
 use super::packed::groups;
-use super::{BLOCK_ROWS, LANES, Output, PackedLinear, Product, Tile};
+use super::{BLOCK_ROWS, GROUPS_TOGETHER, LANES, PackedLinear, Product, Tile};
 use crate::quantized::QuantizedView;
 
 /// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
@@ -24,7 +23,7 @@ pub(super) struct Plan {
     row: usize,
 }
 
-/// One group of one tile.
+/// One tile, and the groups that are multiplied before their sums are looked at.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     /// First row of the block.
@@ -34,6 +33,7 @@ pub(super) struct Step {
     pub(super) panel: usize,
     pub(super) panels: usize,
     pub(super) group: usize,
+    pub(super) groups: usize,
 }
 
 impl Plan {
@@ -60,20 +60,25 @@ impl Plan {
         }
         let end = self.rows.min(self.block + BLOCK_ROWS);
         let block_rows = end - self.block;
-        // Tiles of equal height rather than full ones and a low rest.
-        let height = block_rows.div_ceil(block_rows.div_ceil(P::MR));
+        // Tiles of equal height rather than full ones and a low rest, unless that saves nothing.
+        let height = match P::TILE_ROWS {
+            1 => block_rows.div_ceil(block_rows.div_ceil(P::MR)),
+            _ => P::MR,
+        };
+        let groups = GROUPS_TOGETHER.min(self.groups - self.group);
         let step = Step {
             block: self.block,
             row: self.row,
             rows: height.min(end - self.row),
             panel: self.panel,
-            panels: P::NR.min(self.panels - self.panel),
+            panels: P::panels(block_rows).min(self.panels - self.panel),
             group: self.group,
+            groups,
         };
         self.row += step.rows;
         if self.row >= end {
             self.row = self.block;
-            self.group += 1;
+            self.group += groups;
             if self.group == self.groups {
                 self.group = 0;
                 self.panel += step.panels;
@@ -87,15 +92,17 @@ impl Plan {
         Some(step)
     }
 
+    /// The tile of a step's group `index`.
     #[inline(always)]
     pub(super) fn tile<'a>(
         &self,
         a: QuantizedView<'a>,
         w: PackedLinear<'a>,
         step: Step,
+        index: usize,
     ) -> Tile<'a> {
         let panel_stride = self.depth * 64 * LANES;
-        let first_block = step.group * self.group_depth;
+        let first_block = (step.group + index) * self.group_depth;
         Tile {
             rows_of_blocks: &a.blocks[step.row * self.depth + first_block..],
             weights: &w.panels[step.panel * panel_stride + first_block * 64 * LANES..],
@@ -104,30 +111,6 @@ impl Plan {
             depth: self.group_depth.min(self.depth - first_block),
             row_stride: self.depth,
             panel_stride,
-        }
-    }
-
-    /// What there is to know of the sums of a step.
-    #[inline(always)]
-    pub(super) fn sums<'a, 'o, P: Product>(
-        &self,
-        lanes: P::Lanes,
-        a: QuantizedView<'a>,
-        w: &'a PackedLinear<'a>,
-        step: Step,
-        accumulators: &'a [i32],
-        output: &'a mut Output<'o>,
-    ) -> Sums<'a, 'o, P::Lanes> {
-        Sums {
-            lanes,
-            w,
-            step,
-            groups: self.groups,
-            ranges: &a.ranges[step.row * self.groups..][..step.rows * self.groups],
-            accumulators: accumulators.as_chunks::<LANES>().0,
-            stride: P::MR,
-            partial: &mut output.partial.0[step.row - step.block..][..step.rows],
-            out: &mut output.out,
         }
     }
 }

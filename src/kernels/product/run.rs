@@ -1,64 +1,83 @@
 //! When a product's tiles are multiplied, and when they are dequantized.
 
-use super::dequantize::{Group, Sums};
+use super::dequantize::{Parts, Rows, narrow};
 use super::plan::{Plan, Step};
 use super::{
-    Accumulators, BLOCK_TILES, Finish, LANES, MAX_PANELS, MAX_TILE, Meanwhile, Nothing, Output,
-    PackedLinear, Product, Tile,
+    Accumulators, BLOCK_ROWS, GROUPS_TOGETHER, LANES, MAX_PANELS, Meanwhile, Nothing, PackedLinear,
+    Partial, Product,
 };
-use crate::lanes::Lanes;
 use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
+use std::mem::MaybeUninit;
 
+/// What lasts from one product to the next.
+pub(super) struct Workspace<P: Product> {
+    accumulators: [Accumulators; 2],
+    state: P::State,
+}
+
+impl<P: Product> Default for Workspace<P> {
+    #[inline(always)]
+    fn default() -> Self {
+        Workspace {
+            accumulators: [Accumulators::default(), Accumulators::default()],
+            state: P::State::default(),
+        }
+    }
+}
+
+/// out = a·wᵀ + bias, added to what is there with `add`. Each step is multiplied while the one before it is dequantized, so
+/// that neither waits for the other's results.
 #[inline(always)]
-pub(super) fn run<P: Product, E: Finish>(
+pub(super) fn run<P: Product>(
     product: P,
+    Workspace {
+        accumulators,
+        state,
+    }: &mut Workspace<P>,
     a: QuantizedView<'_>,
     w: PackedLinear<'_>,
-    finish: E,
-    out: MatrixMut<'_>,
+    add: bool,
+    mut out: MatrixMut<'_>,
 ) {
     if a.rows() == 0 || w.n == 0 {
         return;
     }
-    const { assert!(P::NR <= MAX_PANELS && P::MR * P::NR * LANES <= MAX_TILE) };
-    if P::TILES && E::IS_LONG {
-        in_turns(product, a, w, finish, out);
-    } else {
-        one_behind(product, a, w, finish, out);
-    }
-}
-
-/// Each step is multiplied while the one before it is dequantized, so that neither waits for the other's results.
-#[inline(always)]
-fn one_behind<P: Product, E: Finish>(
-    product: P,
-    a: QuantizedView<'_>,
-    w: PackedLinear<'_>,
-    finish: E,
-    out: MatrixMut<'_>,
-) {
-    let mut output = Output::of(out);
-    let mut accumulators = Accumulators([[0; MAX_TILE]; 2]);
-    let mut state = P::State::default();
+    const { assert!(P::NR <= MAX_PANELS && P::MR <= BLOCK_ROWS) };
     let mut plan = Plan::of(a, w);
+    let mut block = MaybeUninit::uninit();
+    let partial: &mut [Partial] = match plan.groups > GROUPS_TOGETHER {
+        true => block.write([Partial::default(); BLOCK_ROWS]),
+        false => &mut [],
+    };
     let mut before: Option<Step> = None;
-    let [one, other] = &mut accumulators.0;
+    let [one, other] = accumulators;
     let (mut fill, mut full) = (one, other);
     loop {
         let now = plan.next::<P>();
-        let tile = now.map(|step| plan.tile(a, w, step));
-        let product = Multiply {
+        let multiply = Multiply {
             product,
-            state: &mut state,
-            tile,
+            state: &mut *state,
+            plan: &plan,
+            a,
+            w,
+            step: now,
             accumulators: fill,
         };
         match before {
-            None => product.with(Nothing),
+            None => multiply.with(Nothing),
             Some(step) => {
-                let sums = plan.sums::<P>(product.product.lanes(), a, &w, step, full, &mut output);
-                dequantize(product, sums, finish);
+                let parts = Parts {
+                    a,
+                    w: &w,
+                    step,
+                    groups: plan.groups,
+                    accumulators: full,
+                    stride: P::stride(step.panels),
+                    partial: &mut *partial,
+                    out: &mut out,
+                };
+                dequantize(multiply, parts, add);
             }
         }
         if now.is_none() {
@@ -69,67 +88,29 @@ fn one_behind<P: Product, E: Finish>(
     }
 }
 
-/// All rows of a block are multiplied, and then all of them dequantized: while tile instructions are in the CPU's window,
-/// it starts only one operation on 512 bits a cycle instead of two, which counts where there are many.
-#[inline(always)]
-fn in_turns<P: Product, E: Finish>(
-    product: P,
-    a: QuantizedView<'_>,
-    w: PackedLinear<'_>,
-    finish: E,
-    out: MatrixMut<'_>,
-) {
-    let mut output = Output::of(out);
-    let mut accumulators = Accumulators([[0; MAX_TILE]; BLOCK_TILES]);
-    let mut state = P::State::default();
-    let mut plan = Plan::of(a, w);
-    let mut next = plan.next::<P>();
-    while let Some(first) = next {
-        let mut steps = [first; BLOCK_TILES];
-        let mut count = 0;
-        while let Some(step) = next
-            && (step.block, step.panel, step.group) == (first.block, first.panel, first.group)
-        {
-            let tile = Some(plan.tile(a, w, step));
-            let accumulators = &mut accumulators.0[count];
-            Multiply {
-                product,
-                state: &mut state,
-                tile,
-                accumulators,
-            }
-            .with(Nothing);
-            steps[count] = step;
-            count += 1;
-            next = plan.next::<P>();
-        }
-        for (step, accumulators) in steps[..count].iter().zip(&mut accumulators.0) {
-            let sums = plan.sums::<P>(product.lanes(), a, &w, *step, accumulators, &mut output);
-            let nothing = Multiply {
-                product,
-                state: &mut state,
-                tile: None,
-                accumulators: &mut [],
-            };
-            dequantize(nothing, sums, finish);
-        }
-    }
-}
-
 /// The product of a step, if there is one.
 struct Multiply<'a, P: Product> {
     product: P,
     state: &'a mut P::State,
-    tile: Option<Tile<'a>>,
-    accumulators: &'a mut [i32],
+    plan: &'a Plan,
+    a: QuantizedView<'a>,
+    w: PackedLinear<'a>,
+    step: Option<Step>,
+    accumulators: &'a mut Accumulators,
 }
 
 impl<P: Product> Multiply<'_, P> {
     #[inline(always)]
     fn with(self, mut meanwhile: impl Meanwhile) {
-        if let Some(tile) = self.tile {
-            self.product
-                .multiply(self.state, tile, self.accumulators, &mut meanwhile);
+        if let Some(step) = self.step {
+            let mut index = 0;
+            while index < step.groups {
+                let tile = self.plan.tile(self.a, self.w, step, index);
+                let accumulators = &mut self.accumulators.0[index];
+                self.product
+                    .multiply(self.state, tile, accumulators, &mut meanwhile);
+                index += 1;
+            }
         }
         meanwhile.end();
     }
@@ -137,49 +118,28 @@ impl<P: Product> Multiply<'_, P> {
 
 /// Dequantizes a step while another one is multiplied.
 #[inline(always)]
-fn dequantize<P: Product, L: Lanes, E: Finish>(
-    product: Multiply<'_, P>,
-    sums: Sums<'_, '_, L>,
-    finish: E,
-) {
-    let step = sums.step;
-    let is_last = step.group + 1 == sums.groups;
-    let is_whole = step.panels == 4 && (step.panel + 4) * LANES <= sums.w.n;
-    match (step.group == 0, is_last) {
-        (true, true) if is_whole => product.with(Group::<_, _, 4, true, true>::of(sums, finish, 0)),
-        (true, false) if is_whole => {
-            product.with(Group::<_, _, 4, true, false>::of(sums, finish, 0))
-        }
-        (false, true) if is_whole => {
-            product.with(Group::<_, _, 4, false, true>::of(sums, finish, 0))
-        }
-        (false, false) if is_whole => {
-            product.with(Group::<_, _, 4, false, false>::of(sums, finish, 0))
-        }
-        _ => {
-            product.with(Nothing);
-            panels(sums, finish);
-        }
-    }
-}
-
-/// Dequantizes a step panel by panel.
-#[inline(always)]
-fn panels<L: Lanes, E: Finish>(sums: Sums<'_, '_, L>, finish: E) {
-    let step = sums.step;
-    let is_last = step.group + 1 == sums.groups;
-    let Sums { partial, out, .. } = sums;
-    for panel in 0..step.panels {
-        let sums = Sums {
-            partial: &mut *partial,
-            out: &mut *out,
-            ..sums
+fn dequantize<P: Product>(multiply: Multiply<'_, P>, parts: Parts<'_, '_>, add: bool) {
+    const { assert!(GROUPS_TOGETHER == 2) };
+    let lanes = multiply.product.lanes();
+    let step = parts.step;
+    let add = add && step.group + step.groups == parts.groups;
+    let is_whole = (step.panel + step.panels) * LANES <= parts.w.n;
+    macro_rules! with {
+        ($n:literal, $g:literal) => {
+            match add {
+                true => multiply.with(Rows::<_, $n, $g, true>::of(lanes, parts)),
+                false => multiply.with(Rows::<_, $n, $g, false>::of(lanes, parts)),
+            }
         };
-        match (step.group == 0, is_last) {
-            (true, true) => Group::<_, _, 1, true, true>::of(sums, finish, panel).end(),
-            (true, false) => Group::<_, _, 1, true, false>::of(sums, finish, panel).end(),
-            (false, true) => Group::<_, _, 1, false, true>::of(sums, finish, panel).end(),
-            (false, false) => Group::<_, _, 1, false, false>::of(sums, finish, panel).end(),
+    }
+    match (step.panels, step.groups) {
+        (4, 2) if is_whole => with!(4, 2),
+        (4, 1) if is_whole => with!(4, 1),
+        (2, 2) if is_whole => with!(2, 2),
+        (2, 1) if is_whole => with!(2, 1),
+        _ => {
+            multiply.with(Nothing);
+            narrow(lanes, parts, add);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Attention in 8-bit integers: close to double precision, the same bits from every kernel.
+//! Attention, short in f32 and long in 8-bit integers: close to double precision, the same bits from every kernel.
 
 use super::*;
 
@@ -91,13 +91,14 @@ fn attention_is_close_to_double_precision_and_the_same_from_every_kernel() {
         for &tokens in cases(&lengths, &[0, 1, 5]) {
             let heads = Heads::new(tokens, head_size, random);
             let expected = heads.run(generic(), &mut AttentionScratch::default());
-            // Query and key steps blur a score by some 1/100, values are within 1/254 of their range.
+            // In integers query and key steps blur a score by some 1/100, and values are within 1/254 of their range.
+            let tolerance = if tokens > 64 { 0.03 } else { 1e-5 };
             let worst = expected
                 .iter()
                 .zip(heads.exact())
                 .map(|(y, exact)| (f64::from(*y) - exact).abs());
             let worst = worst.fold(0.0, f64::max);
-            assert!(worst < 0.03, "{tokens} × {head_size}: {worst}");
+            assert!(worst < tolerance, "{tokens} × {head_size}: {worst}");
             for_each_kernel(|kernel| {
                 let found = heads.run(kernel, &mut AttentionScratch::default());
                 assert_eq!(

@@ -172,3 +172,24 @@ fn the_exponential_is_within_its_error() {
     );
     assert!(exp(f32::INFINITY).is_finite() && exp(f32::NAN).is_nan());
 }
+
+#[test]
+fn powers_of_two_are_within_their_error() {
+    let lanes = crate::generic::Generic;
+    let power = |t: f32| crate::math::exp2(lanes, [t; 16])[0];
+    let mut worst = 0.0f64;
+    let step = if cfg!(miri) { 10_000 } else { 1 };
+    for i in (0..=1_260_000).step_by(step) {
+        let t = i as f32 * -1e-4;
+        worst = worst.max((f64::from(power(t)) / f64::from(t).exp2() - 1.0).abs());
+    }
+    println!("exp2: {worst:e}");
+    assert!(worst <= 1.2e-7, "{worst:e}");
+    assert_eq!((power(0.0), power(-0.0)), (1.0, 1.0));
+    let least = f32::MIN_POSITIVE;
+    assert_eq!(
+        (power(-126.0), power(-1e9), power(f32::NEG_INFINITY)),
+        (least, least, least)
+    );
+    assert!(power(f32::NAN).is_nan());
+}

@@ -181,6 +181,82 @@ fn epilogues_are_the_functions_applied_afterwards() {
 }
 
 #[test]
+fn linear_quantize_equals_its_parts() {
+    let random = &mut Random(7);
+    let rows = [0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 65];
+    // Outputs of one group, of whole groups and of a rest, in whole panels and not.
+    let shapes = [
+        (0, 64),
+        (1, 3),
+        (64, 100),
+        (130, 448),
+        (448, 26),
+        (1213, 70),
+    ];
+    for &(n, k) in cases(&shapes, &[(1, 3), (130, 65)]) {
+        let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+        let scale = random.floats(n, 1.5);
+        for &rows in cases(&rows, &[0, 1, 5]) {
+            let x = random.floats(rows * k, 0.2);
+            let a = quantized(generic(), &x, rows, k);
+            for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+                let y = run(generic(), &a, &layer, Epilogue::Store(activation));
+                let mut expected = QuantizedRows::new();
+                expected.resize(rows, n, GROUP);
+                let y = Matrix::new(&y, rows, n, n);
+                generic().quantize_rows(y, Some(&scale), expected.view_mut());
+                for_each_kernel(|kernel| {
+                    let mut found = QuantizedRows::new();
+                    found.resize(rows, n, GROUP);
+                    let then = (activation, &scale[..]);
+                    let (packed, to) = (layer.packed(), found.view_mut());
+                    kernel.linear_quantize(a.view(), packed, then, &mut Vec::new(), to);
+                    let context = format!("{kernel:?}, {activation:?}, {rows} × {k} × {n}");
+                    let (found, expected) = (found.view(), expected.view());
+                    assert_eq!(found.ranges(), expected.ranges(), "{context}");
+                    for row in 0..rows {
+                        assert!(found.row(row).eq(expected.row(row)), "{context}, row {row}");
+                    }
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_seen_behind_the_activation() {
+    let random = &mut Random(9);
+    let (rows, n, k) = (5, 130, 64);
+    let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+    let mut x = random.floats(rows * k, 1.0);
+    x[k + 3] = f32::NAN;
+    let mut scale = random.floats(n, 1.0);
+    scale[70] = f32::INFINITY;
+    for_each_kernel(|kernel| {
+        let a = quantized(kernel, &x, rows, k);
+        let mut found = QuantizedRows::new();
+        found.resize(rows, n, GROUP);
+        let then = (Activation::Gelu, &scale[..]);
+        kernel.linear_quantize(
+            a.view(),
+            layer.packed(),
+            then,
+            &mut Vec::new(),
+            found.view_mut(),
+        );
+        for (index, range) in found.view().ranges().iter().enumerate() {
+            let (row, group) = (index / 3, index % 3);
+            let is_finite = row != 1 && group != 1;
+            assert_eq!(
+                range.scale.is_finite(),
+                is_finite,
+                "{kernel:?}, {row}, {group}"
+            );
+        }
+    });
+}
+
+#[test]
 fn parts_computed_apart_equal_the_whole() {
     let random = &mut Random(6);
     let (rows, n, k) = if cfg!(miri) {

@@ -4,7 +4,7 @@
 use super::avx512::Avx512;
 use super::avx512_vnni;
 use crate::lanes::LANES;
-use crate::product::{Meanwhile, Product, Tile};
+use crate::product::{Meanwhile, Nothing, Product, Tile};
 use crate::quantized::Block;
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
@@ -74,11 +74,15 @@ fn permitted() -> bool {
     false
 }
 
-/// One tile of rows against four of weights: four accumulators, for a product must wait for the one before it on the
-/// same tile, and results that lie side by side in the output (2 × 2 tiles would load less, but their 32 rows of output
-/// are more pages than the CPU has translations at hand for).
-const MR: usize = 16;
+/// Rows of a tile register.
+const TILE: usize = 16;
+/// Two tiles of rows against two of weights: four accumulators, and a load for each product, where one tile of rows against
+/// four of weights needs five for four.
+const MR: usize = 2 * TILE;
+/// Few rows go one tile against four.
 const NR: usize = 4;
+/// Most rows of one panel at a time in [`Product::tall`].
+const TALL: usize = 4 * TILE;
 /// Fewer rows than this go through AVX-512 VNNI: a tile takes as long for one row as for sixteen.
 const MIN_ROWS: usize = 4;
 
@@ -146,7 +150,17 @@ impl Product for Amx {
         unsafe { Avx512::assume() }
     }
 
-    const TILES: bool = true;
+    const TILE_ROWS: usize = TILE;
+
+    #[inline(always)]
+    fn panels(rows: usize) -> usize {
+        if rows > TILE { 2 } else { NR }
+    }
+
+    #[inline(always)]
+    fn stride(panels: usize) -> usize {
+        if panels > 2 { TILE } else { MR }
+    }
 
     #[inline(always)]
     fn multiply(
@@ -156,55 +170,89 @@ impl Product for Amx {
         accumulators: &mut [i32],
         meanwhile: &mut impl Meanwhile,
     ) {
-        tile.check(accumulators, MR);
+        tile.check(accumulators, Self::stride(tile.panels));
         if tile.rows < MIN_ROWS {
             // SAFETY: `self` proves VNNI too.
-            return unsafe { avx512_vnni::multiply::<MR>(tile, accumulators) };
+            return unsafe {
+                match tile.panels {
+                    1 | 2 => avx512_vnni::multiply::<MR>(tile, accumulators),
+                    _ => avx512_vnni::multiply::<TILE>(tile, accumulators),
+                }
+            };
         }
-        state.shape(tile.rows);
         // SAFETY: the tile passed its check and the registers have its shape.
         unsafe {
-            wide_products(tile, meanwhile);
-            store(accumulators);
+            if tile.rows > TILE {
+                state.shape(TILE);
+                square_products(tile, meanwhile);
+                store(accumulators, square_places(tile.rows, MR));
+            } else {
+                state.shape(tile.rows);
+                wide_products(tile, meanwhile);
+                let stride = Self::stride(tile.panels);
+                store(
+                    accumulators,
+                    [0, 1, 2, 3].map(|panel| panel.min(tile.panels - 1) * stride),
+                );
+            }
         }
     }
 
     #[inline(always)]
     fn tall_rows(panels: usize) -> usize {
-        MR * NR / panels
+        TALL / panels
     }
 
     #[inline(always)]
     fn tall(self, state: &mut Configured, tile: Tile<'_>, accumulators: &mut [i32]) {
         tile.check(accumulators, Self::tall_rows(tile.panels));
-        assert!(tile.rows.is_multiple_of(MR));
-        state.shape(MR);
+        assert!(tile.rows.is_multiple_of(TILE));
+        state.shape(TILE);
         // SAFETY: the tile passed its check, its rows are whole tiles, and the registers have their shape.
         unsafe {
             match tile.panels {
-                1 => tall_products(tile),
-                _ => square_products(tile),
+                1 => {
+                    tall_products(tile);
+                    store(accumulators, [0, TILE, 2 * TILE, 3 * TILE]);
+                }
+                _ => {
+                    square_products(tile, &mut Nothing);
+                    store(accumulators, square_places(tile.rows, TALL / 2));
+                }
             }
-            store(accumulators);
         }
     }
 }
 
-/// Stores the accumulating tiles one behind the other.
+/// Where the results of [`square_products`] begin, in rows of sixteen, with `stride` of them from panel to panel.
+#[inline(always)]
+fn square_places(rows: usize, stride: usize) -> [usize; 4] {
+    // The second tile ends with the last row, where the rows are not two tiles.
+    let second = rows.saturating_sub(TILE).min(TILE);
+    [0, second, stride, stride + second]
+}
+
+/// Stores the accumulating tiles where `places` says, in rows of sixteen.
 ///
 /// # Safety
 /// The tile registers are shaped.
 #[inline(always)]
-unsafe fn store(accumulators: &mut [i32]) {
-    assert!(accumulators.len() >= MR * NR * LANES);
-    // SAFETY: the stores fill four times 16 × 16 at most.
+unsafe fn store(accumulators: &mut [i32], places: [usize; 4]) {
+    for place in places {
+        assert!(accumulators.len() >= (place + TILE) * LANES);
+    }
+    let to = accumulators.as_mut_ptr();
+    // SAFETY: each store fills at most 16 × 16 from its place on.
     unsafe {
         asm!(
-            "tilestored [{to} + {line}], tmm0",
-            "tilestored [{to} + {line} + 1024], tmm1",
-            "tilestored [{to} + {line} + 2048], tmm2",
-            "tilestored [{to} + {line} + 3072], tmm3",
-            to = in(reg) accumulators.as_mut_ptr(),
+            "tilestored [{a} + {line}], tmm0",
+            "tilestored [{b} + {line}], tmm1",
+            "tilestored [{c} + {line}], tmm2",
+            "tilestored [{d} + {line}], tmm3",
+            a = in(reg) to.add(places[0] * LANES),
+            b = in(reg) to.add(places[1] * LANES),
+            c = in(reg) to.add(places[2] * LANES),
+            d = in(reg) to.add(places[3] * LANES),
             line = in(reg) 64usize,
             options(nostack, preserves_flags),
         );
@@ -214,7 +262,7 @@ unsafe fn store(accumulators: &mut [i32]) {
 /// Where tile `index` of a multiple of sixteen rows begins; the last one stands for those behind it.
 #[inline(always)]
 fn sixteen_rows(tile: Tile<'_>, index: usize) -> *const Block {
-    let first = (index * MR).min(tile.rows - MR);
+    let first = (index * TILE).min(tile.rows - TILE);
     tile.rows_of_blocks[first * tile.row_stride..].as_ptr()
 }
 
@@ -262,14 +310,16 @@ unsafe fn tall_products(tile: Tile<'_>) {
     }
 }
 
-/// Products of up to two tiles of rows with up to two panels. What the tile lacks repeats its last one.
+/// Products of two tiles of rows with up to two panels: accumulators 0 and 1 are those of the first panel. What the tile
+/// lacks repeats its last rows and its last panel.
 ///
 /// # Safety
-/// As [`tall_products`].
+/// The tile registers are shaped for sixteen rows, and the tile passed its check with sixteen at least.
 #[inline(always)]
-unsafe fn square_products(tile: Tile<'_>) {
-    let rows = |index: usize| sixteen_rows(tile, index);
-    let panel = |index: usize| tile.panel(index.min(tile.panels - 1)).as_ptr();
+unsafe fn square_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
+    let rows = [sixteen_rows(tile, 0), sixteen_rows(tile, 1)];
+    let panels = [0, 1].map(|index: usize| tile.panel(index.min(tile.panels - 1)).as_ptr());
+    let (line, stride) = (64usize, tile.row_stride * 64);
     // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
     unsafe {
         asm!(
@@ -277,30 +327,34 @@ unsafe fn square_products(tile: Tile<'_>) {
             "tilezero tmm1",
             "tilezero tmm2",
             "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{b0} + {line}]",
-            "tileloadd tmm5, [{a0} + {stride}]",
-            "tdpbusd tmm0, tmm5, tmm4",
-            "tileloadd tmm6, [{a1} + {stride}]",
-            "tdpbusd tmm1, tmm6, tmm4",
-            "tileloadd tmm7, [{b1} + {line}]",
-            "tdpbusd tmm2, tmm5, tmm7",
-            "tdpbusd tmm3, tmm6, tmm7",
-            "add {b0}, 1024",
-            "add {b1}, 1024",
-            "add {a0}, 64",
-            "add {a1}, 64",
-            "dec {depth}",
-            "jnz 2b",
-            b0 = inout(reg) panel(0) => _,
-            b1 = inout(reg) panel(1) => _,
-            a0 = inout(reg) rows(0) => _,
-            a1 = inout(reg) rows(1) => _,
-            depth = inout(reg) tile.depth => _,
-            stride = in(reg) tile.row_stride * 64,
-            line = in(reg) 64usize,
-            options(nostack, readonly),
+            options(nomem, nostack, preserves_flags),
         );
+        for block in 0..tile.depth {
+            let weights = block * 64 * LANES;
+            asm!(
+                "tileloadd tmm4, [{rows} + {stride}]",
+                "tileloadd tmm6, [{b} + {line}]",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{more} + {stride}]",
+                "tdpbusd tmm1, tmm5, tmm6",
+                rows = in(reg) rows[0].add(block),
+                more = in(reg) rows[1].add(block),
+                stride = in(reg) stride,
+                b = in(reg) panels[0].add(weights),
+                line = in(reg) line,
+                options(nostack, readonly, preserves_flags),
+            );
+            meanwhile.part();
+            asm!(
+                "tileloadd tmm7, [{b} + {line}]",
+                "tdpbusd tmm2, tmm4, tmm7",
+                "tdpbusd tmm3, tmm5, tmm7",
+                b = in(reg) panels[1].add(weights),
+                line = in(reg) line,
+                options(nostack, readonly, preserves_flags),
+            );
+            meanwhile.part();
+        }
     }
 }
 
@@ -313,7 +367,6 @@ unsafe fn wide_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
     let panel = |index: usize| tile.panel(index.min(tile.panels - 1)).as_ptr();
     let panels = [panel(0), panel(1), panel(2), panel(3)];
     let (line, stride) = (64usize, tile.row_stride * 64);
-    meanwhile.begin(NR * tile.depth);
     // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
     unsafe {
         asm!(
@@ -324,23 +377,17 @@ unsafe fn wide_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
             options(nomem, nostack, preserves_flags),
         );
         for block in 0..tile.depth {
-            let rows = tile.rows_of_blocks.as_ptr().add(block);
-            let b = panels.map(|panel| panel.add(block * 64 * LANES));
+            let weights = block * 64 * LANES;
             asm!(
                 "tileloadd tmm4, [{rows} + {stride}]",
                 "tileloadd tmm5, [{b} + {line}]",
                 "tdpbusd tmm0, tmm4, tmm5",
-                rows = in(reg) rows,
-                stride = in(reg) stride,
-                b = in(reg) b[0],
-                line = in(reg) line,
-                options(nostack, readonly, preserves_flags),
-            );
-            meanwhile.part();
-            asm!(
-                "tileloadd tmm6, [{b} + {line}]",
+                "tileloadd tmm6, [{more} + {line}]",
                 "tdpbusd tmm1, tmm4, tmm6",
-                b = in(reg) b[1],
+                rows = in(reg) tile.rows_of_blocks.as_ptr().add(block),
+                stride = in(reg) stride,
+                b = in(reg) panels[0].add(weights),
+                more = in(reg) panels[1].add(weights),
                 line = in(reg) line,
                 options(nostack, readonly, preserves_flags),
             );
@@ -348,15 +395,10 @@ unsafe fn wide_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
             asm!(
                 "tileloadd tmm7, [{b} + {line}]",
                 "tdpbusd tmm2, tmm4, tmm7",
-                b = in(reg) b[2],
-                line = in(reg) line,
-                options(nostack, readonly, preserves_flags),
-            );
-            meanwhile.part();
-            asm!(
-                "tileloadd tmm5, [{b} + {line}]",
+                "tileloadd tmm5, [{more} + {line}]",
                 "tdpbusd tmm3, tmm4, tmm5",
-                b = in(reg) b[3],
+                b = in(reg) panels[2].add(weights),
+                more = in(reg) panels[3].add(weights),
                 line = in(reg) line,
                 options(nostack, readonly, preserves_flags),
             );

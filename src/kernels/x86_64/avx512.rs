@@ -40,6 +40,9 @@ macro_rules! instructions {
 }
 
 impl Lanes for Avx512 {
+    const KEYS: usize = 8;
+    const QUERIES: usize = 8;
+
     type F = __m512;
     type I = __m512i;
     type M = __mmask16;
