@@ -5,6 +5,7 @@ mod bench;
 mod heads;
 mod hostile;
 mod messages;
+mod outputs;
 mod shipping;
 mod streams;
 mod support;

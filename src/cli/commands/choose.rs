@@ -46,6 +46,7 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
             candidates = Some(texts.collect());
             Input {
                 reader: Box::new(Arguments::new(vec![context.clone()], false, options.strict)),
+                pairs: false,
                 names: None,
                 records: Some(1),
                 progress: None,

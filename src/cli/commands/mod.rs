@@ -60,6 +60,8 @@ use std::{
 /// An open input.
 struct Input {
     reader: Box<dyn RecordReader>,
+    /// Whether its records are pairs of texts.
+    pairs: bool,
     /// Column names, if the input has any.
     names: Option<Arc<[String]>>,
     /// The number of records, if known.
@@ -92,6 +94,7 @@ impl Input {
                     options.pairs,
                     options.strict,
                 )),
+                pairs: options.pairs,
                 names: None,
                 records: Some(records),
                 progress: None,
@@ -108,8 +111,10 @@ impl Input {
             .iter()
             .map(|path| file_size(path))
             .sum::<Option<u64>>();
+        let pairs = options.pairs || options.pair_field.is_some();
         let files = Files::open(paths, options)?;
         Ok(Input {
+            pairs,
             names: files.names(),
             records: None,
             progress: run.progress.then(|| Progress::new(files.counter(), total)),
@@ -151,6 +156,7 @@ fn record_format(
         user_columns: input.names.clone(),
         id_column: args.id_field.clone(),
         with_text,
+        pairs: input.pairs,
         with_errors: output.on_error == stream::OnError::Record,
     }
 }

@@ -1,0 +1,57 @@
+//! What records carry out with them, outputs that are refused, and standard streams that are odd.
+
+use super::support::{Directory, MASK, Ran, classifier, model_for, start};
+use bertlet::format::header::{Activation, HeadConfig};
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+#[test]
+fn pairs_with_their_texts_have_rows_of_one_width() {
+    let directory = Directory::new();
+    let options = ["--pairs", "--with-text", "--on-error", "record", "--format"];
+    for (format, delimiter) in [("csv", ','), ("tsv", '\t')] {
+        for command in ["similarity", "classify"] {
+            let arguments = [&[command], &options[..], &[format]].concat();
+            let ran = directory.run(&arguments, b"a\tcat\ndog\n");
+            let ran = ran.failed(3, &["1 of 2 records were bad"]);
+            let rows = ran.lines();
+            let rows: Vec<Vec<&str>> = rows
+                .iter()
+                .map(|row| row.split(delimiter).collect())
+                .collect();
+            let [header, good, bad] = &rows[..] else {
+                panic!("{ran:?}");
+            };
+            assert_eq!(header[header.len() - 3..], ["text", "text_pair", "error"]);
+            assert_eq!(good[header.len() - 3..], ["a", "cat", ""]);
+            assert_eq!(bad[header.len() - 3..][..2], ["", ""]);
+            assert!(bad[header.len() - 1].starts_with("<stdin>:2: "), "{ran:?}");
+        }
+    }
+}
+
+#[test]
+fn a_good_record_carries_no_error() {
+    let directory = Directory::new();
+    let input = b"{\"text\":\"a\",\"error\":1}\n";
+    for command in ["classify", "tokenize"] {
+        let arguments = [
+            command,
+            "--input-format",
+            "jsonl",
+            "--format",
+            "jsonl",
+            "--on-error",
+            "record",
+        ];
+        let ran = directory.run(&arguments, input).good();
+        let record: serde_json::Value = serde_json::from_str(ran.text()).unwrap();
+        assert_eq!(record.get("error"), None, "{record}");
+        assert_eq!(record["input_error"], 1, "{record}");
+    }
+}
