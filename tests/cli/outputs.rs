@@ -55,3 +55,18 @@ fn a_good_record_carries_no_error() {
         assert_eq!(record["input_error"], 1, "{record}");
     }
 }
+
+#[test]
+fn labels_are_text() {
+    let directory = Directory::new();
+    let arguments = ["classify", "--labels-file", "labels.txt", "--all", "good"];
+    directory.write("labels.txt", b"good\nb\xffd\n");
+    directory
+        .run(&arguments, b"")
+        .failed(1, &["labels.txt:2: the labels cannot be read: not UTF-8"]);
+    directory.write("labels.txt", b"\xef\xbb\xbfgood\nbad\n");
+    let ran = directory.run(&arguments, b"").failed(0, &[]);
+    let mut labels: Vec<&str> = ran.text().trim_end().split('\t').step_by(2).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, ["bad", "good"], "{ran:?}");
+}
