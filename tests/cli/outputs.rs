@@ -57,6 +57,33 @@ fn a_good_record_carries_no_error() {
 }
 
 #[test]
+fn nothing_is_appended_to_what_is_read() {
+    let directory = Directory::new();
+    directory.write("in.txt", b"a cat\n");
+    for (script, why) in [
+        ("\"$0\" tokenize -f in.txt >> in.txt", "is also an input"),
+        (
+            "\"$0\" tokenize < in.txt >> in.txt",
+            "is also the standard input",
+        ),
+        ("\"$0\" tokenize a >> model.bertlet", "is in use"),
+    ] {
+        let before = (directory.read("in.txt"), directory.read("model.bertlet"));
+        // Where it is not refused, the limit ends what would go on until the disk is full.
+        let script = format!("ulimit -f 64; {script}");
+        let ran = Ran::from(directory.shell(&script).output().unwrap());
+        ran.failed(5, &[&format!("<stdout>: {why}")]);
+        let after = (directory.read("in.txt"), directory.read("model.bertlet"));
+        assert!(before == after, "{script}");
+    }
+    // What is not read may be written.
+    let mut command = directory.command(&["tokenize", "a cat", "-o", "in.txt"]);
+    command.stdin(File::open(directory.path("in.txt")).unwrap());
+    Ran::from(command.output().unwrap()).good();
+    assert_eq!(directory.read("in.txt"), b"[CLS] a cat [SEP]\n");
+}
+
+#[test]
 fn labels_are_text() {
     let directory = Directory::new();
     let arguments = ["classify", "--labels-file", "labels.txt", "--all", "good"];

@@ -200,7 +200,11 @@ fn run_any(
     max_length: usize,
 ) -> Result<u8, Failure> {
     let (input_args, output, run) = args;
-    let (sink, before) = open_output(output, &input_args.files, task.format(), array)?;
+    let inputs = match input_args.arguments() {
+        Some(_) => Vec::new(),
+        None => input_args.paths(),
+    };
+    let (sink, before) = open_output(output, &inputs, task.format(), array)?;
     let document = task.format().framing() == Framing::Document;
     let (workers, team) = run.workers(input.records);
     let settings = Settings {

@@ -4,7 +4,7 @@ use super::{
     npy,
     resume::{self, Framing, Kept},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result};
 use std::{
     fmt,
     fs::{File, Metadata, OpenOptions},
@@ -59,11 +59,14 @@ impl fmt::Display for OutputFailed {
 }
 
 impl Sink {
-    /// Opens `path`, or stdout for none. Refuses a file that is also an input, which opening would empty.
+    /// Opens `path`, or stdout for none. Refuses a file that is also an input: opening would empty it, and what is appended
+    /// to it (`>>`) would be read again without end. `inputs` are the files that are read, `-` for stdin.
     pub fn open(path: Option<&Path>, inputs: &[PathBuf]) -> Result<Self> {
         let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
             let failed = || OutputFailed("<stdout>: cannot be written".to_owned());
             let stdout = stdout().with_context(failed)?;
+            let metadata = stdout.metadata().with_context(failed)?;
+            check_file("<stdout>", &metadata, inputs)?;
             return Ok(Self::to_file("<stdout>", stdout));
         };
         check_path(path, inputs)?;
@@ -93,20 +96,21 @@ impl Sink {
             .truncate(false)
             .open(path)
             .with_context(|| cannot_open(path))?;
-        ensure!(
-            file.metadata().is_ok_and(|metadata| metadata.is_file()),
-            "{}: is not a regular file; --resume needs one that it can read and cut",
-            path.display()
-        );
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(refused(
+                path.display(),
+                "is not a regular file; --resume needs one that it can read and cut",
+            ));
+        }
         let measured = match (array, framing) {
             (Some(array), Framing::Bytes(row)) => resume::measure_array(&mut file, array, row),
             _ => resume::measure(&mut file, header, framing),
         };
         let kept = measured.with_context(|| {
-            format!(
+            OutputFailed(format!(
                 "{}: --resume cannot go on with this file; give the same options as in the first run, or another -o",
                 path.display()
-            )
+            ))
         })?;
         file.set_len(kept.end)
             .and_then(|()| file.seek(SeekFrom::Start(kept.end)))
@@ -202,6 +206,11 @@ fn cannot_open(path: &Path) -> OutputFailed {
     OutputFailed(format!("{}: the output cannot be written", path.display()))
 }
 
+/// Why an output is not begun.
+fn refused(name: impl fmt::Display, why: &str) -> Error {
+    Error::msg(OutputFailed(format!("{name}: {why}")))
+}
+
 /// Files that the run reads besides its inputs, such as the model.
 static IN_USE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -213,15 +222,9 @@ pub fn never_overwrite(path: &Path) {
 
 /// Refuses a file in use as an output.
 pub fn refuse_in_use(path: &Path) -> Result<()> {
-    let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-    for file in in_use.iter() {
-        ensure!(
-            !is_same_file(path, file),
-            "{}: is in use, as the model, its labels or the program; the output would replace it",
-            path.display()
-        );
-    }
-    Ok(())
+    // What is not there yet is not in use.
+    path.metadata()
+        .map_or(Ok(()), |file| check_file(path.display(), &file, &[]))
 }
 
 fn check_path(path: &Path, inputs: &[PathBuf]) -> Result<()> {
@@ -239,12 +242,22 @@ fn check_path(path: &Path, inputs: &[PathBuf]) -> Result<()> {
             path.display()
         );
     }
-    ensure!(
-        !path.is_dir(),
-        "{}: is a directory; the output needs the name of a file",
-        path.display()
-    );
-    Ok(())
+}
+
+/// Refuses `file`, which messages call `name`, if it is in use or one of the inputs.
+fn check_file(name: impl fmt::Display, file: &Metadata, inputs: &[PathBuf]) -> Result<()> {
+    let is = |path: &PathBuf| path.metadata().is_ok_and(|other| same_file(file, &other));
+    let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    let why = if in_use.iter().any(is) {
+        "is in use, as the model, its labels or the program; the output would change it"
+    } else if inputs.iter().any(|input| input.as_os_str() == "-") && is_stdin(file) {
+        "is also the standard input; the output would change it while it is read"
+    } else if inputs.iter().any(is) {
+        "is also an input; the output would change it while it is read"
+    } else {
+        return Ok(());
+    };
+    Err(refused(name, why))
 }
 
 /// Stdout as a plain file: std's own handle would search every block for line ends.
@@ -311,20 +324,12 @@ fn unnamed_file() -> io::Result<File> {
     Err(ErrorKind::AlreadyExists.into())
 }
 
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => same_file(&a, &b),
-        _ => false,
-    }
-}
-
-fn is_stdin(path: &Path) -> bool {
+fn is_stdin(file: &Metadata) -> bool {
     use std::os::fd::AsFd;
     let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    match (path.metadata(), stdin.and_then(|stdin| stdin.metadata())) {
-        (Ok(path), Ok(stdin)) => same_file(&path, &stdin),
-        _ => false,
-    }
+    stdin
+        .and_then(|stdin| stdin.metadata())
+        .is_ok_and(|stdin| same_file(file, &stdin))
 }
 
 fn same_file(a: &Metadata, b: &Metadata) -> bool {
