@@ -84,6 +84,28 @@ fn nothing_is_appended_to_what_is_read() {
 }
 
 #[test]
+fn a_temporary_file_that_cannot_grow_is_named() {
+    let directory = Directory::new();
+    let place = directory.path("here");
+    fs::create_dir(&place).unwrap();
+    directory.write("in.txt", "a cat\n".repeat(5_000).as_bytes());
+    // The program's own file may be larger than the limit, which is for writing.
+    let script = "ulimit -f 64; \"$0\" embed -f in.txt --format npy | cat > /dev/null";
+    let output = directory
+        .shell(script)
+        .env("TMPDIR", &place)
+        .output()
+        .unwrap();
+    let said = format!(
+        "{}: a temporary file for the rows cannot be written",
+        place.display()
+    );
+    let ran = Ran::from(output);
+    assert!(ran.stderr.contains(&said), "{ran:?}");
+    assert!(ran.stderr.contains("write to a file with -o"), "{ran:?}");
+}
+
+#[test]
 fn labels_are_text() {
     let directory = Directory::new();
     let arguments = ["classify", "--labels-file", "labels.txt", "--all", "good"];

@@ -142,14 +142,9 @@ impl Sink {
             self.header = Header::Patch { array, offset };
             return self.write(&npy::header(array.descr, 0, array.columns));
         }
-        let spool = unnamed_file().with_context(|| {
-            format!(
-                "{}: a temporary file for the rows cannot be made (an array in a pipe is sent when its rows are counted); \
-                 write to a file with -o, or use --format f32",
-                std::env::temp_dir().display()
-            )
-        })?;
-        let output = std::mem::replace(&mut self.out, BufWriter::with_capacity(64 << 10, spool));
+        let spool = unnamed_file().with_context(|| spool_failed("made"))?;
+        let spool = BufWriter::with_capacity(64 << 10, spool);
+        let output = std::mem::replace(&mut self.out, spool);
         let output = output
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
@@ -185,6 +180,8 @@ impl Sink {
                 copy_behind(output, &header, self.out.get_mut())
             }
         };
+        // The rows are out of the spool: what fails now is the real output.
+        self.header = Header::None;
         self.check(result)
     }
 
@@ -192,11 +189,12 @@ impl Sink {
         match result {
             Ok(()) => Ok(Written::All),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::Closed),
-            Err(error) => Err(error).with_context(|| {
-                OutputFailed(format!(
+            Err(error) => Err(error).with_context(|| match self.header {
+                Header::Spool { .. } => spool_failed("written"),
+                _ => OutputFailed(format!(
                     "{}: the output cannot be written to its end",
                     self.name
-                ))
+                )),
             }),
         }
     }
@@ -204,6 +202,14 @@ impl Sink {
 
 fn cannot_open(path: &Path) -> OutputFailed {
     OutputFailed(format!("{}: the output cannot be written", path.display()))
+}
+
+fn spool_failed(done: &str) -> OutputFailed {
+    OutputFailed(format!(
+        "{}: a temporary file for the rows cannot be {done} (an array in a pipe is sent when its rows are counted); \
+         write to a file with -o, or use --format f32",
+        std::env::temp_dir().display()
+    ))
 }
 
 /// Why an output is not begun.
@@ -228,19 +234,16 @@ pub fn refuse_in_use(path: &Path) -> Result<()> {
 }
 
 fn check_path(path: &Path, inputs: &[PathBuf]) -> Result<()> {
-    refuse_in_use(path)?;
-    let from_stdin = inputs.is_empty() || inputs.iter().any(|input| input.as_os_str() == "-");
-    ensure!(
-        !(from_stdin && is_stdin(path)),
-        "{}: is also the standard input; the output would replace it while it is read",
-        path.display()
-    );
-    for input in inputs {
-        ensure!(
-            !is_same_file(path, input),
-            "{}: is also an input; the output would replace it while it is read",
-            path.display()
-        );
+    let Ok(file) = path.metadata() else {
+        return Ok(());
+    };
+    check_file(path.display(), &file, inputs)?;
+    match file.is_dir() {
+        true => Err(refused(
+            path.display(),
+            "is a directory; the output needs the name of a file",
+        )),
+        false => Ok(()),
     }
 }
 
