@@ -105,6 +105,68 @@ fn a_temporary_file_that_cannot_grow_is_named() {
     assert!(ran.stderr.contains("write to a file with -o"), "{ran:?}");
 }
 
+/// A pair of connected sockets, of which the second does not block.
+fn sockets() -> (UnixStream, Stdio) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (ours, Stdio::from(OwnedFd::from(theirs)))
+}
+
+#[test]
+fn an_input_that_does_not_block_is_waited_for() {
+    let directory = Directory::new();
+    for (format, header) in [("lines", ""), ("csv", "text\n")] {
+        let (mut input, stdin) = sockets();
+        let mut child = directory
+            .command(&["tokenize", "--input-format", format])
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut answers = BufReader::new(child.stdout.take().unwrap());
+        let mut answer = String::new();
+        input.write_all(header.as_bytes()).unwrap();
+        for text in ["a cat\n", "good\n"] {
+            input.write_all(text.as_bytes()).unwrap();
+            answers.read_line(&mut answer).unwrap();
+            // Behind its answer, time to find that there is nothing more yet.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(input);
+        Ran::from(child.wait_with_output().unwrap()).good();
+        assert_eq!(answer, "[CLS] a cat [SEP]\n[CLS] good [SEP]\n");
+    }
+}
+
+#[test]
+fn an_output_that_does_not_block_is_waited_for() {
+    let directory = Directory::new();
+    // More than a socket holds.
+    let count = 60_000;
+    directory.write("in.txt", "a cat\n".repeat(count).as_bytes());
+    let (mut output, stdout) = sockets();
+    let mut child = directory
+        .command(&["tokenize", "-f", "in.txt"])
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Time to fill it.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text.lines().count(), count);
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""));
+}
+
 #[test]
 fn labels_are_text() {
     let directory = Directory::new();

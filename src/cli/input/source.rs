@@ -1,5 +1,6 @@
 //! One file or stdin as bytes: clear errors, no byte order mark, bytes counted.
 
+use crate::cli::patient;
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::File,
@@ -35,7 +36,7 @@ struct Counted {
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        let count = patient(|| self.inner.read(buffer))?;
         self.counter.0.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }

@@ -4,6 +4,7 @@ use super::{
     npy,
     resume::{self, Framing, Kept},
 };
+use crate::cli::patient;
 use anyhow::{Context, Error, Result};
 use std::{
     fmt,
@@ -25,8 +26,21 @@ pub enum Written {
 /// A buffered output.
 pub struct Sink {
     name: String,
-    out: BufWriter<File>,
+    out: BufWriter<Patient>,
     header: Header,
+}
+
+/// A file whose writes wait also where it does not block.
+struct Patient(File);
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        patient(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The NumPy header, whose number of rows is known at the end.
@@ -36,7 +50,7 @@ enum Header {
     /// Written with 0 rows at this offset, to be written again.
     Patch { array: Array, offset: u64 },
     /// The rows go to a file without a name until they are counted; the real output comes after it.
-    Spool { array: Array, output: File },
+    Spool { array: Array, output: Patient },
 }
 
 /// Type and width of a NumPy array.
@@ -130,7 +144,7 @@ impl Sink {
     pub fn to_file(name: &str, file: File) -> Self {
         Sink {
             name: name.to_owned(),
-            out: BufWriter::with_capacity(64 << 10, file),
+            out: BufWriter::with_capacity(64 << 10, Patient(file)),
             header: Header::None,
         }
     }
@@ -138,12 +152,12 @@ impl Sink {
     /// Makes the output a NumPy array. In a file the header is put right at the end; in a pipe the rows wait in a
     /// temporary file until they are counted, since the header comes first.
     pub fn begin_array(&mut self, array: Array) -> Result<Written> {
-        if let Some(offset) = patchable(self.out.get_mut()) {
+        if let Some(offset) = patchable(&mut self.out.get_mut().0) {
             self.header = Header::Patch { array, offset };
             return self.write(&npy::header(array.descr, 0, array.columns));
         }
         let spool = unnamed_file().with_context(|| spool_failed("made"))?;
-        let spool = BufWriter::with_capacity(64 << 10, spool);
+        let spool = BufWriter::with_capacity(64 << 10, Patient(spool));
         let output = std::mem::replace(&mut self.out, spool);
         let output = output
             .into_inner()
@@ -173,11 +187,11 @@ impl Sink {
             Header::None => Ok(()),
             Header::Patch { array, offset } => {
                 let header = npy::header(array.descr, rows, array.columns);
-                patch(self.out.get_mut(), *offset, &header)
+                patch(&mut self.out.get_mut().0, *offset, &header)
             }
             Header::Spool { array, output } => {
                 let header = npy::header(array.descr, rows, array.columns);
-                copy_behind(output, &header, self.out.get_mut())
+                copy_behind(output, &header, &mut self.out.get_mut().0)
             }
         };
         // The rows are out of the spool: what fails now is the real output.
@@ -298,7 +312,7 @@ fn patch(file: &mut File, offset: u64, header: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_behind(output: &mut File, header: &[u8], spool: &mut File) -> io::Result<()> {
+fn copy_behind(output: &mut Patient, header: &[u8], spool: &mut File) -> io::Result<()> {
     output.write_all(header)?;
     spool.seek(SeekFrom::Start(0))?;
     io::copy(spool, output)?;
