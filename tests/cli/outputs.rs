@@ -167,6 +167,51 @@ fn an_output_that_does_not_block_is_waited_for() {
     assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""));
 }
 
+/// Waits until the process has more than one thread: the one that waits for signals is started when they are caught.
+fn wait_for_threads(child: &Child) {
+    let begun = Instant::now();
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let threads = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Threads:"));
+        if threads.is_some_and(|threads| threads.trim() != "1") {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{status}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_signal_before_the_input_begins_is_an_interruption() {
+    let directory = Directory::new();
+    let made = Command::new("mkfifo").arg(directory.path("pipe")).status();
+    assert!(made.unwrap().success());
+    // A pipe without a byte, a table without a header, and a named pipe that nobody writes to.
+    for arguments in [
+        &["classify"][..],
+        &["classify", "--input-format", "csv"],
+        &["classify", "-f", "pipe", "-o", "out"],
+    ] {
+        let mut child = start(&mut directory.command(arguments));
+        let input = child.stdin.take();
+        wait_for_threads(&child);
+        let pid = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        drop(input);
+        ran.failed(143, &["interrupted by SIGTERM before the first record"]);
+        assert!(!directory.path("out").exists());
+    }
+}
+
 #[test]
 fn labels_are_text() {
     let directory = Directory::new();

@@ -16,6 +16,7 @@ use crate::{
             json,
             record::{RecordFormat, Row, Value},
         },
+        signals::Signals,
     },
 };
 use std::borrow::Cow;
@@ -50,6 +51,7 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
                 names: None,
                 records: Some(1),
                 progress: None,
+                signals: Signals::catch()?,
             }
         }
         Some([]) => return Err(Failure::usage("no context")),

@@ -67,6 +67,8 @@ struct Input {
     /// The number of records, if known.
     records: Option<usize>,
     progress: Option<Progress>,
+    /// Caught since before the input was opened, which may wait for ever.
+    signals: Signals,
 }
 
 impl Input {
@@ -98,6 +100,7 @@ impl Input {
                 names: None,
                 records: Some(records),
                 progress: None,
+                signals: Signals::catch()?,
             });
         }
         let paths = args.paths();
@@ -112,8 +115,10 @@ impl Input {
             .map(|path| file_size(path))
             .sum::<Option<u64>>();
         let pairs = options.pairs || options.pair_field.is_some();
+        let signals = Signals::catch()?;
         let files = Files::open(paths, options)?;
         Ok(Input {
+            signals,
             pairs,
             names: files.names(),
             records: None,
@@ -215,7 +220,7 @@ fn run_any(
         max_record_bytes: input_args.max_line_bytes,
         before,
     };
-    let signals = Some(Signals::catch()?);
+    let signals = Some(input.signals);
     let summary = stream::run(input.reader, task, sink, settings, input.progress, signals)?;
     let code = conclude(&summary, max_length);
     if let Some(signal) = summary.interrupted.filter(|_| !summary.closed) {

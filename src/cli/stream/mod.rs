@@ -236,11 +236,7 @@ pub fn run(
     }));
     if let Some(signals) = signals {
         let queue = queue.clone();
-        spawn("signals", 64 << 10, move || {
-            if let Some(signal) = signals.wait() {
-                queue.interrupt(signal);
-            }
-        })?;
+        signals.hand_over(move |signal| queue.interrupt(signal));
     }
     start(&queue, &task, reader, settings)?;
     let mut summary = Summary::default();
