@@ -212,6 +212,62 @@ fn a_signal_before_the_input_begins_is_an_interruption() {
     }
 }
 
+fn with(head: HeadConfig) -> Directory {
+    let directory = Directory::new();
+    directory.write("model.bertlet", &model_for(Some(head)));
+    directory
+}
+
+#[test]
+fn advice_is_about_what_the_command_has() {
+    let long = "a cat ".repeat(20) + "[MASK]";
+    let filler = with(HeadConfig::MaskedLanguageModel {
+        mask_id: MASK,
+        pad_id: None,
+        clean_up_tokenization_spaces: false,
+        activation: Activation::Gelu,
+        tied: true,
+        next_sentence: false,
+    });
+    let plain = Directory::new();
+    let nli = with(classifier(&["contradiction", "neutral", "entailment"]));
+    let next = with(HeadConfig::NextSentencePrediction {});
+    let whole = "--long window takes all of a text";
+    let cut = "cut long texts into records of their own";
+    for (directory, arguments, remedy) in [
+        (&filler, &["fill", "--score", &long][..], cut),
+        (&nli, &["classify", "--labels", "x,y", &long], cut),
+        (&plain, &["embed", "--layer", "1", &long], cut),
+        (&plain, &["classify", &long], whole),
+        (&plain, &["embed", &long], whole),
+        (&next, &["next", &long, "a"], whole),
+    ] {
+        let ran = directory
+            .run(arguments, b"")
+            .failed(0, &["were cut", remedy]);
+        assert_eq!(
+            ran.stderr.contains("--long window"),
+            remedy == whole,
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn a_ranking_is_not_gone_on_with_in_any_format() {
+    let directory = with(classifier(&["score"]));
+    let run = |arguments: &[&str]| {
+        let ran = directory.run(&[&["rerank", "a cat"], arguments].concat(), b"a\ngood\n");
+        assert!(!ran.stderr.contains("jsonl"), "{ran:?}");
+        ran
+    };
+    for format in ["text", "json", "jsonl"] {
+        run(&["--format", format, "-o", "out", "--resume"])
+            .failed(2, &["written when all texts are ranked"]);
+        run(&["--format", format, "--resume-from", "1"]).failed(2, &["a ranking needs all texts"]);
+    }
+}
+
 #[test]
 fn labels_are_text() {
     let directory = Directory::new();

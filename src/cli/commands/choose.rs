@@ -146,6 +146,10 @@ impl Show<PairScorer> for ShowChoice {
         }
     }
 
+    fn windows(&self) -> bool {
+        true
+    }
+
     fn write(&self, out: &mut Vec<u8>, record: &Record, scores: Vec<f32>, truncated: bool) {
         let candidates = match &record.texts {
             Ok(texts) => self

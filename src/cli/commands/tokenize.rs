@@ -1,6 +1,6 @@
 //! `bertlet tokenize`.
 
-use super::{Input, run};
+use super::{Input, Limit, run};
 use crate::{
     Model,
     cli::{
@@ -38,9 +38,12 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<u8, Failure> {
             "--format ids has no room for error records; use --format jsonl",
         ));
     }
-    let max_length = task.model.header().max_length;
+    let limit = Limit {
+        max_length: task.model.header().max_length,
+        windows: false,
+    };
     let args = (&args.input, &args.output, &args.run);
-    run(task, input, args, None, max_length)
+    run(task, input, args, None, limit)
 }
 
 struct Tokenize {
