@@ -269,6 +269,26 @@ fn a_ranking_is_not_gone_on_with_in_any_format() {
 }
 
 #[test]
+fn what_cannot_be_read_is_named() {
+    let directory = Directory::new();
+    directory
+        .run(&["classify", "-m", "none.bertlet", "a"], b"")
+        .failed(
+            4,
+            &[
+                "none.bertlet: the model cannot be read: No such file",
+                "give -m a .bertlet file",
+            ],
+        );
+    // A blank row has no id to be named by.
+    let arguments = ["classify", "--input-format", "csv", "--id-field", "id"];
+    let ran = directory
+        .run(&arguments, b"id,text\n1,a\n\n")
+        .failed(1, &["<stdin>:3: "]);
+    assert!(!ran.stderr.contains("(id"), "{ran:?}");
+}
+
+#[test]
 fn labels_are_text() {
     let directory = Directory::new();
     let arguments = ["classify", "--labels-file", "labels.txt", "--all", "good"];
