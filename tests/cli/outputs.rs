@@ -183,6 +183,12 @@ fn wait_for_threads(child: &Child) {
     }
 }
 
+fn terminate(child: &Child) {
+    let pid = child.id().to_string();
+    let status = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(status.unwrap().success());
+}
+
 #[test]
 fn a_signal_before_the_input_begins_is_an_interruption() {
     let directory = Directory::new();
@@ -197,14 +203,7 @@ fn a_signal_before_the_input_begins_is_an_interruption() {
         let mut child = start(&mut directory.command(arguments));
         let input = child.stdin.take();
         wait_for_threads(&child);
-        let pid = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        terminate(&child);
         let ran = Ran::from(child.wait_with_output().unwrap());
         drop(input);
         ran.failed(143, &["interrupted by SIGTERM before the first record"]);
@@ -266,6 +265,21 @@ fn a_ranking_is_not_gone_on_with_in_any_format() {
             .failed(2, &["written when all texts are ranked"]);
         run(&["--format", format, "--resume-from", "1"]).failed(2, &["a ranking needs all texts"]);
     }
+    // That a record is bad is said at once: then one is behind.
+    let arguments = "rerank cat --input-format jsonl --format jsonl --on-error record";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let mut child = start(&mut directory.command(&arguments));
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"{}\n").unwrap();
+    let mut messages = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    messages.read_line(&mut said).unwrap();
+    terminate(&child);
+    messages.read_to_string(&mut said).unwrap();
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{said}");
+    let advice = "behind record 1; a ranking needs all texts: start it again";
+    assert!(said.contains(advice), "{said}");
 }
 
 #[test]
