@@ -7,9 +7,9 @@ use super::{
     input::Record,
     output::sink::never_overwrite,
 };
-use crate::{EmbeddingOptions, LongText, Model, TextOptions, format::header::Pooling};
-use anyhow::Context;
-use std::path::Path;
+use crate::{EmbeddingOptions, Error, LongText, Model, TextOptions, format::header::Pooling};
+use anyhow::{Context, anyhow};
+use std::{io::ErrorKind, path::Path};
 
 /// Opens the model that the options, the environment or the program itself give.
 pub fn open(args: &ModelArgs) -> Result<Model, Failure> {
@@ -32,9 +32,16 @@ pub fn open_file(path: &Path) -> Result<Model, Failure> {
 }
 
 /// From now on no output may be the file.
-fn open_model(path: &Path) -> crate::Result<Model> {
+fn open_model(path: &Path) -> anyhow::Result<Model> {
     never_overwrite(path);
-    Model::open(path)
+    Model::open(path).map_err(|error| match error {
+        // The name alone does not tell that it is the model, rather than an input, which is missing.
+        Error::Io { path, source } if source.kind() == ErrorKind::NotFound => anyhow!(
+            "{}: the model cannot be read: {source}; give -m a .bertlet file (bertlet-convert makes one)",
+            path.display()
+        ),
+        error => error.into(),
+    })
 }
 
 /// From text to tokens, as the options say.

@@ -14,7 +14,7 @@ pub const USAGE: u8 = 2;
 pub const SOME_RECORDS_FAILED: u8 = 3;
 /// The model cannot be used: missing, damaged, or without what the command needs.
 pub const MODEL: u8 = 4;
-/// The output cannot be written: a full disk, no permission. (A closed pipe is [`OK`].)
+/// The output cannot be written: a full disk, no permission, a file that is an input. (A closed pipe is [`OK`].)
 pub const OUTPUT: u8 = 5;
 /// Plus the signal's number, as shells count: the run was interrupted and ended between two records.
 pub const SIGNAL: u8 = 128;
@@ -27,7 +27,7 @@ Exit codes:
   2  the command line is wrong
   3  finished, but some records were bad (--on-error skip or record)
   4  the model cannot be used: missing, damaged, changed during the run, or without what the command needs
-  5  the output cannot be written: the disk is full, no permission
+  5  the output cannot be written: the disk is full, no permission, it is an input
   130, 143  interrupted by SIGINT or SIGTERM; the output ends between two records (see --resume)";
 
 /// An error with the exit code that it leads to.

@@ -8,6 +8,7 @@ mod engine;
 mod exit;
 mod input;
 mod output;
+mod patient;
 mod progress;
 mod signals;
 mod stream;
@@ -16,6 +17,7 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 pub use exit::report_file_size_limit;
 use exit::{Failure, message};
+use patient::patient;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 

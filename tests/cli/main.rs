@@ -5,6 +5,7 @@ mod bench;
 mod heads;
 mod hostile;
 mod messages;
+mod outputs;
 mod shipping;
 mod streams;
 mod support;
@@ -330,7 +331,7 @@ fn wrong_files_are_named() {
         .failed(1, &["bertlet: .: is a directory"]);
     directory
         .run(&["classify", "-f", "in.txt", "-o", "in.txt"], b"")
-        .failed(1, &["in.txt: is also an input"]);
+        .failed(5, &["in.txt: is also an input"]);
     assert_eq!(directory.read("in.txt"), b"a\n");
     directory
         .run(&["classify", "-f", "in.txt", "-o", "none/out"], b"")
@@ -345,7 +346,7 @@ fn an_output_replaces_nothing_that_is_in_use() {
     let refused = |mut command: Command, file: &str, why: &str| {
         let before = directory.read(file);
         let ran = Ran::from(command.output().unwrap());
-        ran.failed(1, &[&format!("{file}: {why}")]);
+        ran.failed(5, &[&format!("{file}: {why}")]);
         assert_eq!(directory.read(file), before, "{file}");
     };
     for arguments in [

@@ -418,7 +418,7 @@ fn what_cannot_be_gone_on_with_is_refused() {
     run(&["classify", "-f", "in.txt", "--resume"]).failed(2, &["--resume needs -o FILE"]);
     let out = ["classify", "-f", "in.txt", "-o", "other.csv", "--resume"];
     run(&[&out[..], &["--format", "csv"]].concat())
-        .failed(1, &["other.csv: --resume cannot go on", "begins otherwise"]);
+        .failed(5, &["other.csv: --resume cannot go on", "begins otherwise"]);
     run(&[&out[..], &["--format", "json"]].concat()).failed(2, &["one document"]);
     run(&[&out[..], &["--on-error", "skip"]].concat()).failed(2, &["use --on-error record"]);
     run(&[
@@ -433,7 +433,7 @@ fn what_cannot_be_gone_on_with_is_refused() {
     .failed(2, &["leaves out the beginning"]);
     assert_eq!(directory.read("other.csv"), b"something,else\n1,2\n");
     let full = ["classify", "-f", "in.txt", "-o", "/dev/full", "--resume"];
-    run(&full).failed(1, &["/dev/full: is not a regular file"]);
+    run(&full).failed(5, &["/dev/full: is not a regular file"]);
 }
 
 #[test]

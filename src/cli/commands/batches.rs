@@ -1,7 +1,7 @@
 //! What `classify` (also with labels of one's own, by vectors), `embed` and `similarity` share: records through the encoder
 //! in batches, some values for each.
 
-use super::{Input, run};
+use super::{Input, Limit, run};
 use crate::{
     Batch, Encoder, LongText, Model, Text, TextEncoder, TextOptions,
     cli::{
@@ -59,8 +59,11 @@ pub fn run_batches<C: Computation>(
         batch_tokens: args.2.batch_tokens,
         computation,
     };
-    let max_length = batches.max_length();
-    run(batches, input, args, array, max_length)
+    let limit = Limit {
+        max_length: batches.max_length(),
+        windows: true,
+    };
+    run(batches, input, args, array, limit)
 }
 
 impl<C> Batches<C> {

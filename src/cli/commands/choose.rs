@@ -16,6 +16,7 @@ use crate::{
             json,
             record::{RecordFormat, Row, Value},
         },
+        signals::Signals,
     },
 };
 use std::borrow::Cow;
@@ -46,9 +47,11 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
             candidates = Some(texts.collect());
             Input {
                 reader: Box::new(Arguments::new(vec![context.clone()], false, options.strict)),
+                pairs: false,
                 names: None,
                 records: Some(1),
                 progress: None,
+                signals: Signals::catch()?,
             }
         }
         Some([]) => return Err(Failure::usage("no context")),
@@ -141,6 +144,10 @@ impl Show<PairScorer> for ShowChoice {
             0 => Err("has no candidates to choose from".to_owned()),
             _ => Ok(candidates),
         }
+    }
+
+    fn windows(&self) -> bool {
+        true
     }
 
     fn write(&self, out: &mut Vec<u8>, record: &Record, scores: Vec<f32>, truncated: bool) {

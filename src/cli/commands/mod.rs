@@ -57,14 +57,27 @@ use std::{
     sync::Arc,
 };
 
+/// Where texts are cut, and what can be done about it.
+#[derive(Clone, Copy)]
+struct Limit {
+    /// Longest sequence in tokens.
+    max_length: usize,
+    /// Whether `--long window` takes all of a text.
+    windows: bool,
+}
+
 /// An open input.
 struct Input {
     reader: Box<dyn RecordReader>,
+    /// Whether its records are pairs of texts.
+    pairs: bool,
     /// Column names, if the input has any.
     names: Option<Arc<[String]>>,
     /// The number of records, if known.
     records: Option<usize>,
     progress: Option<Progress>,
+    /// Caught since before the input was opened, which may wait for ever.
+    signals: Signals,
 }
 
 impl Input {
@@ -92,9 +105,11 @@ impl Input {
                     options.pairs,
                     options.strict,
                 )),
+                pairs: options.pairs,
                 names: None,
                 records: Some(records),
                 progress: None,
+                signals: Signals::catch()?,
             });
         }
         let paths = args.paths();
@@ -108,8 +123,12 @@ impl Input {
             .iter()
             .map(|path| file_size(path))
             .sum::<Option<u64>>();
+        let pairs = options.pairs || options.pair_field.is_some();
+        let signals = Signals::catch()?;
         let files = Files::open(paths, options)?;
         Ok(Input {
+            signals,
+            pairs,
             names: files.names(),
             records: None,
             progress: run.progress.then(|| Progress::new(files.counter(), total)),
@@ -151,6 +170,7 @@ fn record_format(
         user_columns: input.names.clone(),
         id_column: args.id_field.clone(),
         with_text,
+        pairs: input.pairs,
         with_errors: output.on_error == stream::OnError::Record,
     }
 }
@@ -181,9 +201,9 @@ fn run(
     input: Input,
     args: (&InputArgs, &OutputArgs, &RunArgs),
     array: Option<Array>,
-    max_length: usize,
+    limit: Limit,
 ) -> Result<u8, Failure> {
-    run_any(Arc::new(task), input, args, array, max_length)
+    run_any(Arc::new(task), input, args, array, limit)
 }
 
 fn run_any(
@@ -191,11 +211,15 @@ fn run_any(
     input: Input,
     args: (&InputArgs, &OutputArgs, &RunArgs),
     array: Option<Array>,
-    max_length: usize,
+    limit: Limit,
 ) -> Result<u8, Failure> {
     let (input_args, output, run) = args;
-    let (sink, before) = open_output(output, &input_args.files, task.format(), array)?;
-    let document = task.format().framing() == Framing::Document;
+    let inputs = match input_args.arguments() {
+        Some(_) => Vec::new(),
+        None => input_args.paths(),
+    };
+    let (sink, before) = open_output(output, &inputs, task.format(), array)?;
+    let framing = task.format().framing();
     let (workers, team) = run.workers(input.records);
     let settings = Settings {
         workers,
@@ -205,12 +229,12 @@ fn run_any(
         max_record_bytes: input_args.max_line_bytes,
         before,
     };
-    let signals = Some(Signals::catch()?);
+    let signals = Some(input.signals);
     let summary = stream::run(input.reader, task, sink, settings, input.progress, signals)?;
-    let code = conclude(&summary, max_length);
+    let code = conclude(&summary, limit);
     if let Some(signal) = summary.interrupted.filter(|_| !summary.closed) {
         let records = before.records + summary.totals.records;
-        let advice = go_on(output, records, document, array.is_some());
+        let advice = go_on(output, records, framing, array.is_some());
         message(format_args!(
             "interrupted by {} behind record {records}; {advice}",
             signals::name(signal)
@@ -233,10 +257,18 @@ fn open_output(
                 "--resume counts the records of the output, and --on-error skip leaves some out; use --on-error record",
             ));
         }
-        if framing == Framing::Document {
-            return Err(Failure::usage(
-                "--resume cannot go on with this format, which is one document; use another, jsonl for example",
-            ));
+        match framing {
+            Framing::Document => {
+                return Err(Failure::usage(
+                    "--resume cannot go on with this format, which is one document; use another, jsonl for example",
+                ));
+            }
+            Framing::AtEnd => {
+                return Err(Failure::usage(
+                    "--resume has nothing to go on with: the output is written when all texts are ranked",
+                ));
+            }
+            _ => {}
         }
         let Some(path) = args
             .output
@@ -258,6 +290,11 @@ fn open_output(
         return Ok((sink, before));
     }
     let records = args.resume_from.unwrap_or(0);
+    if records > 0 && framing == Framing::AtEnd {
+        return Err(Failure::usage(
+            "--resume-from leaves out the beginning of the input, and a ranking needs all texts",
+        ));
+    }
     if records > 0 && (framing == Framing::Document || array.is_some()) {
         return Err(Failure::usage(
             "--resume-from leaves out the beginning of the output, which this format needs; use another, jsonl for example",
@@ -276,7 +313,7 @@ fn open_output(
 }
 
 /// How to go on behind so many records of an interrupted run.
-fn go_on(output: &OutputArgs, records: u64, document: bool, array: bool) -> String {
+fn go_on(output: &OutputArgs, records: u64, framing: Framing, array: bool) -> String {
     let file = output
         .output
         .as_deref()
@@ -284,7 +321,10 @@ fn go_on(output: &OutputArgs, records: u64, document: bool, array: bool) -> Stri
     let skips = output.on_error == stream::OnError::Skip;
     match file {
         _ if records == 0 => "start it again from the beginning".to_owned(),
-        _ if document => {
+        _ if framing == Framing::AtEnd => {
+            "a ranking needs all texts: start it again from the beginning".to_owned()
+        }
+        _ if framing == Framing::Document => {
             "this format is one document, which nothing can be added to: start it again, with jsonl for example"
                 .to_owned()
         }
@@ -304,15 +344,19 @@ fn go_on(output: &OutputArgs, records: u64, document: bool, array: bool) -> Stri
 }
 
 /// Says on stderr what the output alone does not tell.
-fn conclude(summary: &Summary, max_length: usize) -> u8 {
+fn conclude(summary: &Summary, limit: Limit) -> u8 {
     if summary.closed {
         return exit::OK;
     }
     let totals = &summary.totals;
     if let Some(place) = &summary.first_truncated {
+        let remedy = match limit.windows {
+            true => "--long window takes all of a text",
+            false => "cut long texts into records of their own",
+        };
         message(format_args!(
-            "{} of {} texts were longer than {max_length} tokens and were cut, the first at {place}; --long window takes all of a text",
-            totals.truncated, totals.records
+            "{} of {} texts were longer than {} tokens and were cut, the first at {place}; {remedy}",
+            totals.truncated, totals.records, limit.max_length
         ));
     }
     if let Some(place) = &summary.first_replaced {

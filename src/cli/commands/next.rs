@@ -58,6 +58,10 @@ impl Show<PairScorer> for ShowNext {
         }
     }
 
+    fn windows(&self) -> bool {
+        true
+    }
+
     fn write(&self, out: &mut Vec<u8>, record: &Record, scores: Vec<f32>, truncated: bool) {
         // BERT's first class: the second text follows.
         self.0

@@ -11,7 +11,7 @@ use crate::{
         engine,
         exit::Failure,
         input::{Record, Texts},
-        output::{Format, Totals, json},
+        output::{Format, Totals, json, resume::Framing},
     },
 };
 use std::sync::{Mutex, PoisonError};
@@ -141,6 +141,10 @@ impl Show<PairScorer> for Ranking {
         Ok((self.query.as_str(), texts.first.as_str()).into())
     }
 
+    fn windows(&self) -> bool {
+        true
+    }
+
     fn write(&self, _: &mut Vec<u8>, record: &Record, scores: Vec<f32>, _: bool) {
         self.push(record, Ok(scores[self.place]));
     }
@@ -151,6 +155,10 @@ impl Format for Ranking {
 
     fn error(&self, _: &mut Vec<u8>, record: &Record, reason: &str) {
         self.push(record, Err(format!("{}: {reason}", record.place)));
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::AtEnd
     }
 
     fn end(&self, out: &mut Vec<u8>, _: &Totals) {

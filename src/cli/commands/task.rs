@@ -1,6 +1,6 @@
 //! What the commands of the library's tasks share: records through a [`Task`] on several threads.
 
-use super::{Input, run};
+use super::{Input, Limit, run};
 use crate::{
     Task, TaskLane,
     cli::{
@@ -24,6 +24,10 @@ pub trait Show<T: Task>: Send + Sync + 'static {
     fn input<'a>(&'a self, record: &'a Record, texts: &'a Texts) -> Result<T::Input<'a>, String>;
     /// Writes a record's answer; `truncated` if its text was cut.
     fn write(&self, out: &mut Vec<u8>, record: &Record, answer: T::Answer, truncated: bool);
+    /// Whether `--long window` takes all of a text.
+    fn windows(&self) -> bool {
+        false
+    }
     /// Estimate of the record's tokens.
     fn weight(&self, record: &Record) -> usize {
         engine::weight(record, usize::MAX, true)
@@ -47,13 +51,16 @@ impl<T: Task + 'static, S: Show<T>> TaskCommand<T, S> {
         array: Option<Array>,
         max_length: Option<usize>,
     ) -> Result<u8, Failure> {
-        let max_length = max_length.unwrap_or(self.task.model().header().max_length);
+        let limit = Limit {
+            max_length: max_length.unwrap_or(self.task.model().header().max_length),
+            windows: self.show.windows(),
+        };
         let batch_tokens = args.2.batch_tokens;
         let stream = Stream {
             command: self,
             batch_tokens,
         };
-        run(stream, input, args, array, max_length)
+        run(stream, input, args, array, limit)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `bertlet tokenize`.
 
-use super::{Input, run};
+use super::{Input, Limit, run};
 use crate::{
     Model,
     cli::{
@@ -21,7 +21,10 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<u8, Failure> {
     let model = engine::open(&args.model)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let task = Tokenize {
-        shape: TokenFormat { shape: args.format },
+        shape: TokenFormat {
+            shape: args.format,
+            with_errors: args.output.on_error == OnError::Record,
+        },
         special: !args.no_special,
         model,
     };
@@ -35,9 +38,12 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<u8, Failure> {
             "--format ids has no room for error records; use --format jsonl",
         ));
     }
-    let max_length = task.model.header().max_length;
+    let limit = Limit {
+        max_length: task.model.header().max_length,
+        windows: false,
+    };
     let args = (&args.input, &args.output, &args.run);
-    run(task, input, args, None, max_length)
+    run(task, input, args, None, limit)
 }
 
 struct Tokenize {
@@ -184,17 +190,18 @@ impl Tokenize {
                     json::integer(out, token.offsets.1 as u64);
                     out.push(b']');
                 });
-                write_object(
-                    out,
-                    record,
-                    &[
-                        ("tokens", &tokens),
-                        ("ids", &ids),
-                        ("type_ids", &type_ids),
-                        ("special_tokens_mask", &special),
-                        ("offsets", &offsets),
-                    ],
-                );
+                let mut fields: Vec<(&str, &[u8])> = vec![
+                    ("tokens", &tokens),
+                    ("ids", &ids),
+                    ("type_ids", &type_ids),
+                    ("special_tokens_mask", &special),
+                    ("offsets", &offsets),
+                ];
+                if self.shape.with_errors {
+                    // Kept free, so that a good record cannot be taken for an error.
+                    fields.push(("error", b""));
+                }
+                write_object(out, record, &fields);
             }
         }
     }
@@ -217,6 +224,8 @@ fn write_object(out: &mut Vec<u8>, record: &Record, fields: &[(&str, &[u8])]) {
 /// How tokens are written.
 struct TokenFormat {
     shape: TokenShape,
+    /// Whether bad records are written in place.
+    with_errors: bool,
 }
 
 impl Format for TokenFormat {

@@ -24,7 +24,7 @@ use crate::{
     },
     entailment,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use std::path::Path;
 
 /// Runs the command with the user's labels; `None` if there are none.
@@ -163,8 +163,17 @@ fn by_vectors(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8
 
 /// A label a line, with example phrases behind tabs; empty lines do not count.
 fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
-    let text = std::fs::read_to_string(path)
+    let bytes = std::fs::read(path)
         .with_context(|| format!("{}: the labels cannot be read", path.display()))?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        anyhow!(
+            "{}:{line}: the labels cannot be read: not UTF-8; convert the file to UTF-8",
+            path.display()
+        )
+    })?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let labels: Vec<Label> = lines
         .map(|line| {

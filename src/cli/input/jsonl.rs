@@ -74,7 +74,8 @@ impl JsonObject {
         }
     }
 
-    /// Writes the object with more fields at its end. A field of the same name is renamed (`input_…`).
+    /// Writes the object with more fields at its end. A field of the same name is renamed (`input_…`); one without a
+    /// value is not written.
     pub fn write_with(&self, out: &mut Vec<u8>, added: &[(&str, &[u8])]) {
         let collides = |name: &str| added.iter().any(|(field, _)| *field == name);
         let taken = |new: &str| self.fields.iter().any(|(name, _)| name == new);
@@ -98,7 +99,7 @@ impl JsonObject {
             out.extend_from_slice(body.trim_end().as_bytes());
             first = self.fields.is_empty();
         }
-        for (name, value) in added {
+        for (name, value) in added.iter().filter(|(_, value)| !value.is_empty()) {
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }

@@ -1,9 +1,10 @@
 //! One file or stdin as bytes: clear errors, no byte order mark, bytes counted.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::cli::patient;
+use anyhow::{Context, Result, ensure};
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Cursor, Read},
     path::Path,
     sync::{
         Arc,
@@ -35,7 +36,7 @@ struct Counted {
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        let count = patient(|| self.inner.read(buffer))?;
         self.counter.0.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
@@ -63,11 +64,10 @@ impl Source {
 
     /// Wraps any reader.
     pub fn new(name: &str, inner: Box<dyn Read + Send>, counter: ByteCounter) -> Result<Self> {
-        let mut reader = BufReader::with_capacity(BUFFER, Counted { inner, counter });
-        skip_byte_order_mark(name, &mut reader)?;
+        let reader = BufReader::with_capacity(BUFFER, Counted { inner, counter });
         Ok(Source {
             name: name.into(),
-            reader: Box::new(reader),
+            reader: skip_byte_order_mark(name, reader)?,
         })
     }
 }
@@ -88,21 +88,41 @@ pub fn check_readable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn skip_byte_order_mark(name: &str, reader: &mut impl BufRead) -> Result<()> {
-    // A pipe may hand over the mark in pieces, but in practice never less than a line;
-    // waiting for more than the first read would hold back an interactive first line.
-    let start = loop {
-        match reader.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            start => break start.with_context(|| format!("{name}: cannot be read"))?,
-        }
-    };
-    if start.starts_with(&[0xef, 0xbb, 0xbf]) {
-        reader.consume(3);
-    } else if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
-        bail!(
+const UTF_8: &[u8] = &[0xef, 0xbb, 0xbf];
+const UTF_16: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
+
+/// The reader behind a byte order mark, if there is one.
+fn skip_byte_order_mark(
+    name: &str,
+    mut reader: impl BufRead + Send + 'static,
+) -> Result<Box<dyn BufRead + Send>> {
+    let mut start = Vec::new();
+    loop {
+        let available = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            available => available.with_context(|| format!("{name}: cannot be read"))?,
+        };
+        let piece = available.len().min(UTF_8.len() - start.len());
+        start.extend_from_slice(&available[..piece]);
+        ensure!(
+            !UTF_16.iter().any(|mark| start.starts_with(mark)),
             "{name}: is UTF-16 by its first two bytes; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"
         );
+        if start == UTF_8 {
+            reader.consume(piece);
+            return Ok(Box::new(reader));
+        }
+        // A pipe may hand over the mark in pieces. More is waited for only while what is there may become a mark:
+        // anything else would hold back an interactive first line.
+        let mut marks = UTF_16.into_iter().chain([UTF_8]);
+        if piece > 0 && marks.any(|mark| mark.starts_with(&start)) {
+            reader.consume(piece);
+            continue;
+        }
+        start.truncate(start.len() - piece);
+        return Ok(match start.is_empty() {
+            true => Box::new(reader),
+            false => Box::new(Cursor::new(start).chain(reader)),
+        });
     }
-    Ok(())
 }

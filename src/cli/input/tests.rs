@@ -1,4 +1,5 @@
 use super::*;
+use std::io::Read;
 
 fn options(format: InputFormat) -> InputOptions {
     InputOptions {
@@ -74,6 +75,25 @@ fn a_byte_order_mark_is_not_text() {
     );
     let rows = shown(b"\xef\xbb\xbftext\na\n", options(InputFormat::Csv));
     assert_eq!(rows, ["2|a"]);
+}
+
+#[test]
+fn a_byte_order_mark_may_come_in_pieces() {
+    let read = |pieces: [&'static [u8]; 3]| {
+        let [first, second, third] = pieces;
+        let inner = Box::new(first.chain(second).chain(third));
+        let mut source = Source::new("in.txt", inner, ByteCounter::default())?;
+        let mut text = Vec::new();
+        source.reader.read_to_end(&mut text)?;
+        Ok::<_, anyhow::Error>(text)
+    };
+    assert_eq!(read([b"\xef", b"\xbb", b"\xbfab"]).unwrap(), b"ab");
+    assert_eq!(read([b"\xef\xbb", b"\xbf", b"ab"]).unwrap(), b"ab");
+    // What only begins like one is text.
+    assert_eq!(read([b"\xef", b"\xbb", b"a"]).unwrap(), b"\xef\xbba");
+    assert_eq!(read([b"\xef", b"\xbb", b""]).unwrap(), b"\xef\xbb");
+    assert_eq!(read([b"\xef", b"", b""]).unwrap(), b"\xef");
+    assert!(read([b"\xff", b"\xfe", b"a\0"]).is_err());
 }
 
 #[test]

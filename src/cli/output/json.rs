@@ -72,7 +72,8 @@ pub fn renamed(name: &str, added: &[(&str, &[u8])], taken: impl Fn(&str) -> bool
     new
 }
 
-/// An object: the user's fields, then `added` (JSON values). A user's field of the same name is renamed.
+/// An object: the user's fields, then `added` (JSON values; an empty one only keeps its name free). A user's field of
+/// the same name is renamed.
 pub fn object(out: &mut Vec<u8>, fields: &Fields, added: &[(&str, &[u8])]) {
     if let Fields::Json(object) = fields {
         return object.write_with(out, added);
@@ -98,7 +99,7 @@ pub fn object(out: &mut Vec<u8>, fields: &Fields, added: &[(&str, &[u8])]) {
             string(out, cell);
         }
     }
-    for (field, value) in added {
+    for (field, value) in added.iter().filter(|(_, value)| !value.is_empty()) {
         name(out, field);
         out.extend_from_slice(value);
     }

@@ -2,7 +2,10 @@
 
 use super::{Format, Totals, json, resume::Framing};
 use crate::cli::input::{Fields, Record};
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// Shapes of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -36,6 +39,8 @@ pub struct RecordFormat {
     pub id_column: Option<String>,
     /// Whether the text goes with the result.
     pub with_text: bool,
+    /// Whether records are pairs: the second text has a column of its own.
+    pub pairs: bool,
     /// Whether bad records are written in place: a table then has an `error` column.
     pub with_errors: bool,
 }
@@ -178,7 +183,14 @@ impl RecordFormat {
 
     /// `{…the user's fields…, …added…}`, or the texts where the user's record has no fields and they are wanted.
     fn object(&self, out: &mut Vec<u8>, record: &Record, added: &[(&str, &[u8])]) {
-        let mut all = Vec::new();
+        // Kept free in every record, so that a name means the same in all of them, whatever became of their texts.
+        let results = [self.field, "truncated", "error", "place"];
+        let results = &results[..if self.with_errors { 4 } else { 2 }];
+        let mut all: Vec<(&str, &[u8])> = Vec::new();
+        let kept_free = results
+            .iter()
+            .filter(|name| added.iter().all(|(other, _)| other != *name));
+        all.extend(kept_free.map(|name| (*name, &b""[..])));
         let (mut first, mut second) = (Vec::new(), Vec::new());
         if let (true, Fields::None, Ok(texts)) = (self.with_text, &record.fields, &record.texts) {
             json::string(&mut first, &texts.first);
@@ -216,14 +228,46 @@ impl RecordFormat {
         row
     }
 
-    /// The name of a user's column, told apart from a column of the result.
-    fn user_column(&self, row: &mut Row, name: &str) {
-        let taken = self.columns.iter().any(|column| column == name);
-        if taken || (self.with_errors && name == "error") {
-            row.text(&format!("input_{name}"));
-        } else {
-            row.text(name);
+    /// Names of a table's columns behind those of the user.
+    fn result_columns(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        if self.with_text && self.user_columns.is_none() {
+            names.push("text");
+            if self.pairs {
+                names.push("text_pair");
+            }
         }
+        if self.with_errors {
+            names.push("error");
+        }
+        names
+    }
+
+    /// The user's columns, told apart from those of the result and from each other.
+    fn write_header(&self, row: &mut Row) {
+        let names = match (&self.user_columns, &self.id_column) {
+            (Some(names), _) => &names[..],
+            (None, Some(id)) => std::slice::from_ref(id),
+            (None, None) => &[],
+        };
+        let results = self.result_columns();
+        let taken: HashSet<&str> = names
+            .iter()
+            .map(String::as_str)
+            .chain(results.iter().copied())
+            .collect();
+        let mut renamed = HashMap::new();
+        for name in &results {
+            let mut new = format!("input_{name}");
+            while taken.contains(&*new) {
+                new.insert_str(0, "input_");
+            }
+            renamed.insert(*name, new);
+        }
+        for name in names {
+            row.text(renamed.get(&**name).unwrap_or(name));
+        }
+        results.iter().for_each(|name| row.text(name));
     }
 
     fn text_cells(&self, row: &mut Row, record: &Record) {
@@ -240,6 +284,9 @@ impl RecordFormat {
             }
         } else {
             row.text("");
+            if self.pairs {
+                row.text("");
+            }
         }
     }
 }
@@ -255,20 +302,7 @@ impl Format for RecordFormat {
                     shape: self.shape,
                     count: 0,
                 };
-                if let Some(names) = &self.user_columns {
-                    names
-                        .iter()
-                        .for_each(|name| self.user_column(&mut row, name));
-                } else if let Some(id) = &self.id_column {
-                    row.text(id);
-                }
-                self.columns.iter().for_each(|name| row.text(name));
-                if self.with_text && self.user_columns.is_none() {
-                    row.text("text");
-                }
-                if self.with_errors {
-                    row.text("error");
-                }
+                self.write_header(&mut row);
                 out.push(b'\n');
             }
         }

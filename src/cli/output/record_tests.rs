@@ -22,6 +22,7 @@ fn format(shape: RecordShape) -> RecordFormat {
         user_columns: None,
         id_column: None,
         with_text: false,
+        pairs: false,
         with_errors: false,
     }
 }
@@ -180,6 +181,67 @@ fn an_error_row_has_the_width_of_the_table() {
     format.with_text = true;
     let bad = framed(&format, |out| format.error(out, &row, "bad"));
     assert_eq!(bad, "label,score,text,error\n,,,in:3: bad\n");
+}
+
+#[test]
+fn both_texts_of_a_pair_have_a_column() {
+    for shape in [RecordShape::Csv, RecordShape::Tsv] {
+        let mut format = format(shape);
+        (format.with_text, format.pairs, format.with_errors) = (true, true, true);
+        let mut row = record("a", Fields::None);
+        row.texts.as_mut().unwrap().second = Some("b".to_owned());
+        let good = framed(&format, |out| format.write(out, &row, &Answer, false));
+        row.texts = Err("bad".to_owned());
+        let bad = framed(&format, |out| format.error(out, &row, "bad"));
+        let (delimiter, label) = match shape {
+            RecordShape::Csv => (",", "\"x,y\""),
+            _ => ("\t", "x,y"),
+        };
+        let line = |cells: &[&str]| cells.join(delimiter) + "\n";
+        let header = line(&["label", "score", "text", "text_pair", "error"]);
+        assert_eq!(good, header.clone() + &line(&[label, "0.1", "a", "b", ""]));
+        assert_eq!(bad, header + &line(&["", "", "", "", "in:3: bad"]));
+    }
+}
+
+#[test]
+fn a_users_field_is_not_taken_for_what_became_of_the_record() {
+    let object = r#"{"error":1,"place":2,"truncated":3,"labels":4,"text":"a"}"#;
+    let mut line = record("a", Fields::Json(JsonObject::parse(object).unwrap()));
+    let mut format = format(RecordShape::Jsonl);
+    assert_eq!(
+        written(&format, &line, false),
+        "{\"error\":1,\"place\":2,\"input_truncated\":3,\"input_labels\":4,\"text\":\"a\",\"labels\":[\"x\"]}\n"
+    );
+    format.with_errors = true;
+    let renamed = "{\"input_error\":1,\"input_place\":2,\"input_truncated\":3,\"input_labels\":4,\"text\":\"a\"";
+    assert_eq!(
+        written(&format, &line, false),
+        format!("{renamed},\"labels\":[\"x\"]}}\n")
+    );
+    // An error record's field is no result either.
+    line.texts = Err("bad".to_owned());
+    let mut out = Vec::new();
+    format.error(&mut out, &line, "bad");
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        format!("{renamed},\"error\":\"bad\",\"place\":\"in:3\"}}\n")
+    );
+}
+
+#[test]
+fn no_two_columns_of_a_table_have_one_name() {
+    let mut format = format(RecordShape::Csv);
+    let header = |format: &RecordFormat| framed(format, |_| {});
+    let names = ["text", "label", "input_label", "error"].map(String::from);
+    format.user_columns = Some(names.to_vec().into());
+    assert_eq!(
+        header(&format),
+        "text,input_input_label,input_label,error,label,score\n"
+    );
+    (format.user_columns, format.id_column) = (None, Some("text".to_owned()));
+    format.with_text = true;
+    assert_eq!(header(&format), "input_text,label,score,text\n");
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::{
 pub enum Framing {
     /// One document with an end: nothing can follow it.
     Document,
+    /// Nothing before the end of the run, whatever the format.
+    AtEnd,
     /// A record ends with its line.
     Lines,
     /// A record ends with a line end outside of quotes.
@@ -45,7 +47,9 @@ pub fn measure(file: &mut File, header: &[u8], framing: Framing) -> Result<Kept>
     }
     let start = header.len() as u64;
     match framing {
-        Framing::Document => bail!("this format is one document, which nothing can follow"),
+        Framing::Document | Framing::AtEnd => {
+            bail!("it is written as a whole, which nothing can follow")
+        }
         Framing::Bytes(size) => {
             let body = file.metadata()?.len().saturating_sub(start);
             let records = body / (size as u64).max(1);

@@ -4,7 +4,8 @@ use super::{
     npy,
     resume::{self, Framing, Kept},
 };
-use anyhow::{Context, Result, ensure};
+use crate::cli::patient;
+use anyhow::{Context, Error, Result};
 use std::{
     fmt,
     fs::{File, Metadata, OpenOptions},
@@ -25,8 +26,21 @@ pub enum Written {
 /// A buffered output.
 pub struct Sink {
     name: String,
-    out: BufWriter<File>,
+    out: BufWriter<Patient>,
     header: Header,
+}
+
+/// A file whose writes wait also where it does not block.
+struct Patient(File);
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        patient(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The NumPy header, whose number of rows is known at the end.
@@ -36,7 +50,7 @@ enum Header {
     /// Written with 0 rows at this offset, to be written again.
     Patch { array: Array, offset: u64 },
     /// The rows go to a file without a name until they are counted; the real output comes after it.
-    Spool { array: Array, output: File },
+    Spool { array: Array, output: Patient },
 }
 
 /// Type and width of a NumPy array.
@@ -59,11 +73,14 @@ impl fmt::Display for OutputFailed {
 }
 
 impl Sink {
-    /// Opens `path`, or stdout for none. Refuses a file that is also an input, which opening would empty.
+    /// Opens `path`, or stdout for none. Refuses a file that is also an input: opening would empty it, and what is appended
+    /// to it (`>>`) would be read again without end. `inputs` are the files that are read, `-` for stdin.
     pub fn open(path: Option<&Path>, inputs: &[PathBuf]) -> Result<Self> {
         let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
             let failed = || OutputFailed("<stdout>: cannot be written".to_owned());
             let stdout = stdout().with_context(failed)?;
+            let metadata = stdout.metadata().with_context(failed)?;
+            check_file("<stdout>", &metadata, inputs)?;
             return Ok(Self::to_file("<stdout>", stdout));
         };
         check_path(path, inputs)?;
@@ -93,20 +110,21 @@ impl Sink {
             .truncate(false)
             .open(path)
             .with_context(|| cannot_open(path))?;
-        ensure!(
-            file.metadata().is_ok_and(|metadata| metadata.is_file()),
-            "{}: is not a regular file; --resume needs one that it can read and cut",
-            path.display()
-        );
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err(refused(
+                path.display(),
+                "is not a regular file; --resume needs one that it can read and cut",
+            ));
+        }
         let measured = match (array, framing) {
             (Some(array), Framing::Bytes(row)) => resume::measure_array(&mut file, array, row),
             _ => resume::measure(&mut file, header, framing),
         };
         let kept = measured.with_context(|| {
-            format!(
+            OutputFailed(format!(
                 "{}: --resume cannot go on with this file; give the same options as in the first run, or another -o",
                 path.display()
-            )
+            ))
         })?;
         file.set_len(kept.end)
             .and_then(|()| file.seek(SeekFrom::Start(kept.end)))
@@ -126,7 +144,7 @@ impl Sink {
     pub fn to_file(name: &str, file: File) -> Self {
         Sink {
             name: name.to_owned(),
-            out: BufWriter::with_capacity(64 << 10, file),
+            out: BufWriter::with_capacity(64 << 10, Patient(file)),
             header: Header::None,
         }
     }
@@ -134,18 +152,13 @@ impl Sink {
     /// Makes the output a NumPy array. In a file the header is put right at the end; in a pipe the rows wait in a
     /// temporary file until they are counted, since the header comes first.
     pub fn begin_array(&mut self, array: Array) -> Result<Written> {
-        if let Some(offset) = patchable(self.out.get_mut()) {
+        if let Some(offset) = patchable(&mut self.out.get_mut().0) {
             self.header = Header::Patch { array, offset };
             return self.write(&npy::header(array.descr, 0, array.columns));
         }
-        let spool = unnamed_file().with_context(|| {
-            format!(
-                "{}: a temporary file for the rows cannot be made (an array in a pipe is sent when its rows are counted); \
-                 write to a file with -o, or use --format f32",
-                std::env::temp_dir().display()
-            )
-        })?;
-        let output = std::mem::replace(&mut self.out, BufWriter::with_capacity(64 << 10, spool));
+        let spool = unnamed_file().with_context(|| spool_failed("made"))?;
+        let spool = BufWriter::with_capacity(64 << 10, Patient(spool));
+        let output = std::mem::replace(&mut self.out, spool);
         let output = output
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
@@ -174,13 +187,15 @@ impl Sink {
             Header::None => Ok(()),
             Header::Patch { array, offset } => {
                 let header = npy::header(array.descr, rows, array.columns);
-                patch(self.out.get_mut(), *offset, &header)
+                patch(&mut self.out.get_mut().0, *offset, &header)
             }
             Header::Spool { array, output } => {
                 let header = npy::header(array.descr, rows, array.columns);
-                copy_behind(output, &header, self.out.get_mut())
+                copy_behind(output, &header, &mut self.out.get_mut().0)
             }
         };
+        // The rows are out of the spool: what fails now is the real output.
+        self.header = Header::None;
         self.check(result)
     }
 
@@ -188,11 +203,12 @@ impl Sink {
         match result {
             Ok(()) => Ok(Written::All),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::Closed),
-            Err(error) => Err(error).with_context(|| {
-                OutputFailed(format!(
+            Err(error) => Err(error).with_context(|| match self.header {
+                Header::Spool { .. } => spool_failed("written"),
+                _ => OutputFailed(format!(
                     "{}: the output cannot be written to its end",
                     self.name
-                ))
+                )),
             }),
         }
     }
@@ -200,6 +216,19 @@ impl Sink {
 
 fn cannot_open(path: &Path) -> OutputFailed {
     OutputFailed(format!("{}: the output cannot be written", path.display()))
+}
+
+fn spool_failed(done: &str) -> OutputFailed {
+    OutputFailed(format!(
+        "{}: a temporary file for the rows cannot be {done} (an array in a pipe is sent when its rows are counted); \
+         write to a file with -o, or use --format f32",
+        std::env::temp_dir().display()
+    ))
+}
+
+/// Why an output is not begun.
+fn refused(name: impl fmt::Display, why: &str) -> Error {
+    Error::msg(OutputFailed(format!("{name}: {why}")))
 }
 
 /// Files that the run reads besides its inputs, such as the model.
@@ -213,38 +242,39 @@ pub fn never_overwrite(path: &Path) {
 
 /// Refuses a file in use as an output.
 pub fn refuse_in_use(path: &Path) -> Result<()> {
-    let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-    for file in in_use.iter() {
-        ensure!(
-            !is_same_file(path, file),
-            "{}: is in use, as the model, its labels or the program; the output would replace it",
-            path.display()
-        );
-    }
-    Ok(())
+    // What is not there yet is not in use.
+    path.metadata()
+        .map_or(Ok(()), |file| check_file(path.display(), &file, &[]))
 }
 
 fn check_path(path: &Path, inputs: &[PathBuf]) -> Result<()> {
-    refuse_in_use(path)?;
-    let from_stdin = inputs.is_empty() || inputs.iter().any(|input| input.as_os_str() == "-");
-    ensure!(
-        !(from_stdin && is_stdin(path)),
-        "{}: is also the standard input; the output would replace it while it is read",
-        path.display()
-    );
-    for input in inputs {
-        ensure!(
-            !is_same_file(path, input),
-            "{}: is also an input; the output would replace it while it is read",
-            path.display()
-        );
+    let Ok(file) = path.metadata() else {
+        return Ok(());
+    };
+    check_file(path.display(), &file, inputs)?;
+    match file.is_dir() {
+        true => Err(refused(
+            path.display(),
+            "is a directory; the output needs the name of a file",
+        )),
+        false => Ok(()),
     }
-    ensure!(
-        !path.is_dir(),
-        "{}: is a directory; the output needs the name of a file",
-        path.display()
-    );
-    Ok(())
+}
+
+/// Refuses `file`, which messages call `name`, if it is in use or one of the inputs.
+fn check_file(name: impl fmt::Display, file: &Metadata, inputs: &[PathBuf]) -> Result<()> {
+    let is = |path: &PathBuf| path.metadata().is_ok_and(|other| same_file(file, &other));
+    let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    let why = if in_use.iter().any(is) {
+        "is in use, as the model, its labels or the program; the output would change it"
+    } else if inputs.iter().any(|input| input.as_os_str() == "-") && is_stdin(file) {
+        "is also the standard input; the output would change it while it is read"
+    } else if inputs.iter().any(is) {
+        "is also an input; the output would change it while it is read"
+    } else {
+        return Ok(());
+    };
+    Err(refused(name, why))
 }
 
 /// Stdout as a plain file: std's own handle would search every block for line ends.
@@ -282,7 +312,7 @@ fn patch(file: &mut File, offset: u64, header: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_behind(output: &mut File, header: &[u8], spool: &mut File) -> io::Result<()> {
+fn copy_behind(output: &mut Patient, header: &[u8], spool: &mut File) -> io::Result<()> {
     output.write_all(header)?;
     spool.seek(SeekFrom::Start(0))?;
     io::copy(spool, output)?;
@@ -311,20 +341,12 @@ fn unnamed_file() -> io::Result<File> {
     Err(ErrorKind::AlreadyExists.into())
 }
 
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    match (a.metadata(), b.metadata()) {
-        (Ok(a), Ok(b)) => same_file(&a, &b),
-        _ => false,
-    }
-}
-
-fn is_stdin(path: &Path) -> bool {
+fn is_stdin(file: &Metadata) -> bool {
     use std::os::fd::AsFd;
     let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    match (path.metadata(), stdin.and_then(|stdin| stdin.metadata())) {
-        (Ok(path), Ok(stdin)) => same_file(&path, &stdin),
-        _ => false,
-    }
+    stdin
+        .and_then(|stdin| stdin.metadata())
+        .is_ok_and(|stdin| same_file(file, &stdin))
 }
 
 fn same_file(a: &Metadata, b: &Metadata) -> bool {

@@ -15,6 +15,7 @@ fn format(shape: VectorShape, element: Element) -> VectorFormat {
             user_columns: None,
             id_column: None,
             with_text: false,
+            pairs: false,
             with_errors: true,
         },
     }

@@ -179,7 +179,11 @@ impl Done {
         self.totals.records += 1;
         self.totals.failed += 1;
         self.note_replaced(record);
-        let id = record.id.as_ref().map(|id| format!(" (id {id})"));
+        let id = record
+            .id
+            .as_ref()
+            .filter(|id| !id.is_empty())
+            .map(|id| format!(" (id {id})"));
         let report = format!("{}{}: {reason}", record.place, id.unwrap_or_default());
         match self.on_error {
             OnError::Stop => self.stop = Some(report),
@@ -236,11 +240,7 @@ pub fn run(
     }));
     if let Some(signals) = signals {
         let queue = queue.clone();
-        spawn("signals", 64 << 10, move || {
-            if let Some(signal) = signals.wait() {
-                queue.interrupt(signal);
-            }
-        })?;
+        signals.hand_over(move |signal| queue.interrupt(signal));
     }
     start(&queue, &task, reader, settings)?;
     let mut summary = Summary::default();
