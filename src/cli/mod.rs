@@ -11,13 +11,15 @@ mod output;
 mod progress;
 mod signals;
 mod stream;
+mod unfinished;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
-pub use exit::report_file_size_limit;
 use exit::{Failure, message};
+pub use exit::report_file_size_limit;
 use std::io::ErrorKind;
 use std::process::ExitCode;
+pub use unfinished::{Unfinished, ensure_replaceable};
 
 /// Runs the program with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {
