@@ -16,7 +16,7 @@ mod unfinished;
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use exit::{Failure, message};
-pub use exit::report_file_size_limit;
+pub use exit::{harmless, report_file_size_limit};
 use std::io::ErrorKind;
 use std::process::ExitCode;
 pub use unfinished::{Unfinished, ensure_replaceable};

@@ -11,7 +11,7 @@ use crate::report;
 use crate::weights::Weights;
 use anyhow::{Context, Result, anyhow, ensure};
 use bertlet::Model;
-use bertlet::cli::{Unfinished, ensure_replaceable};
+use bertlet::cli::{Unfinished, ensure_replaceable, harmless};
 use bertlet::format::header::{Header, Precision};
 use bertlet::format::{TensorData, write};
 use clap::{Parser, ValueEnum};
@@ -110,9 +110,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Writes one line to stderr. Unlike `eprintln!` it does not panic when nobody holds the other end.
+/// Writes one line to stderr, whatever is in the names of a checkpoint that it quotes. Unlike `eprintln!` it does not panic
+/// when nobody holds the other end.
 pub fn say(message: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "bertlet-convert: {message}");
+    let line = harmless(&message.to_string());
+    let _ = writeln!(io::stderr(), "bertlet-convert: {line}");
 }
 
 /// Refuses outputs that would replace what is read, before the work begins.

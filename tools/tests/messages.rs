@@ -330,6 +330,18 @@ fn pipes_and_devices_are_not_read() {
     }
 }
 
+#[test]
+fn a_checkpoint_cannot_drive_the_terminal() {
+    let folder = Folder::of("classifier");
+    folder.replace(
+        "checkpoint/config.json",
+        "\"hidden_act\": \"gelu\"",
+        "\"hidden_act\": \"\\u001b[2J\\nbertlet-convert: wrote it\"",
+    );
+    let escaped = "'\\u{1b}[2J\\nbertlet-convert: wrote it' is not known";
+    folder.refuses("/config.json", &[escaped]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_old_file() {
