@@ -27,7 +27,14 @@ Examples:
   bertlet-convert ./my-checkpoint -o my.bertlet --report lines.txt --report-plot errors.svg
 
 A hub id is downloaded into the cache that Python's huggingface_hub uses; HF_HOME, HF_ENDPOINT, HF_TOKEN and
-HF_HUB_OFFLINE are honoured.";
+HF_HUB_OFFLINE are honoured.
+
+Exit codes:
+  0  done
+  1  the checkpoint is refused, or something cannot be read, fetched or written; the message says which, and --output is
+     as it was (a report that fails comes after it is written)
+  2  the command line is wrong
+  130, 143  interrupted by SIGINT or SIGTERM";
 
 /// Turns a Hugging Face checkpoint of BERT or a relative into a .bertlet file.
 #[derive(Debug, Parser)]

@@ -342,6 +342,22 @@ fn a_checkpoint_cannot_drive_the_terminal() {
     folder.refuses("/config.json", &[escaped]);
 }
 
+#[test]
+fn the_help_says_what_exit_codes_mean() {
+    let folder = Folder::of("classifier");
+    let help = folder.convert(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, codes) = help.split_once("Exit codes:\n").unwrap();
+    let known: Vec<&str> = codes
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split_once("  "))
+        .map(|(code, _)| code.trim())
+        .filter(|code| !code.is_empty())
+        .collect();
+    assert_eq!(known, ["0", "1", "2", "130, 143"]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_old_file() {
