@@ -127,14 +127,18 @@ pub fn message(text: impl fmt::Display) {
     );
 }
 
+/// The text as one line that no terminal takes for commands, cut where it is too long for a message.
+pub fn harmless(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => escaped(&text[..end]) + " …",
+        None => escaped(text),
+    }
+}
+
 /// The text as one line that no terminal takes for commands, since parts of it may come from files that others wrote.
-fn harmless(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for (count, character) in text.chars().enumerate() {
-        if count == LONGEST {
-            line += " …";
-            break;
-        }
+    for character in text.chars() {
         if character.is_control() {
             line.extend(character.escape_default());
         } else {

@@ -12,14 +12,16 @@ mod patient;
 mod progress;
 mod signals;
 mod stream;
+mod unfinished;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
-pub use exit::report_file_size_limit;
 use exit::{Failure, message};
+pub use exit::{harmless, report_file_size_limit};
 use patient::patient;
 use std::io::ErrorKind;
 use std::process::ExitCode;
+pub use unfinished::{Unfinished, ensure_replaceable};
 
 /// Runs the program with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {

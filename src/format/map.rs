@@ -10,7 +10,7 @@
 mod executed;
 mod fault;
 
-pub use executed::executed_path;
+pub use executed::{executed_path, stored};
 pub use fault::exit_on_fault;
 
 use super::ALIGNMENT;

@@ -71,6 +71,7 @@ mod writer;
 
 pub use error::FormatError;
 pub use file::{Element, Locator, ModelFile, Tensor};
+pub(crate) use map::stored;
 pub use map::{executed_path, exit_on_fault};
 pub use writer::{TensorData, write};
 

@@ -86,10 +86,73 @@ fn a_bundle_replaces_nothing_but_files() {
     for output in ["pipe", "."] {
         directory
             .run(&["bundle", "-m", "model.bertlet", "-o", output], b"")
-            .failed(1, &[output, "is not a regular file; give -o another name"]);
+            .failed(5, &[output, "is not a regular file; give -o another name"]);
     }
     let kept = std::fs::metadata(directory.path("pipe")).unwrap();
     assert!(kept.file_type().is_fifo());
+}
+
+#[test]
+fn a_bundle_goes_where_a_link_leads() {
+    let directory = Directory::new();
+    std::fs::create_dir(directory.path("place")).unwrap();
+    std::os::unix::fs::symlink("place/app", directory.path("link")).unwrap();
+    // First where nothing is there yet, then where something is.
+    for _ in 0..2 {
+        let made = directory.run(&["bundle", "-m", "model.bertlet", "-o", "link"], b"");
+        assert_eq!(made.code, 0, "{made:?}");
+        assert!(directory.path("link").is_symlink());
+        run(&directory.path("place/app"), &["a"], Stdio::null()).good();
+        std::fs::write(directory.path("place/app"), "older").unwrap();
+    }
+}
+
+/// It would be taken for a program without a model, and answer with another one.
+#[test]
+fn a_bundle_without_its_end_says_so() {
+    let directory = Directory::new();
+    directory.run(&["bundle", "-m", "model.bertlet", "-o", "app"], b"");
+    let whole = directory.read("app");
+    let model = directory.read("model.bertlet").len();
+    let refused = |name: &str, bytes: &[u8], why: &str| {
+        let app = directory.path(name);
+        std::fs::copy(directory.path("app"), &app).unwrap();
+        std::fs::write(&app, bytes).unwrap();
+        for arguments in [&["a"][..], &["info"], &["embed", "a"]] {
+            run(&app, arguments, Stdio::null()).failed(4, &[name, why, "copy or make it again"]);
+        }
+    };
+    for lost in [1, 10, 32, 40, model - 1, model, model + 1] {
+        let rest = &whole[..whole.len() - lost];
+        refused("cut", rest, "the bundle is truncated");
+    }
+    let more = [&whole[..], b"x"].concat();
+    refused("more", &more, "something was added to the bundle");
+}
+
+#[test]
+fn an_interrupted_bundle_leaves_nothing() {
+    let directory = Directory::new();
+    let parts = || {
+        let files = std::fs::read_dir(directory.path(".")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("app.")).count()
+    };
+    // One that is whole before the signal comes says nothing.
+    let interrupted = (0..100).any(|_| {
+        let mut bundle = directory.command(&["bundle", "-m", "model.bertlet", "-o", "app"]);
+        let mut child = bundle.stderr(Stdio::null()).spawn().unwrap();
+        while parts() == 0 && child.try_wait().unwrap().is_none() {}
+        let mut kill = Command::new("kill");
+        kill.args(["-INT", &child.id().to_string()])
+            .stderr(Stdio::null());
+        kill.status().unwrap();
+        let code = child.wait().unwrap().code();
+        assert_eq!(parts(), 0, "{code:?}");
+        assert!(code == Some(0) || code == Some(130), "{code:?}");
+        code == Some(130)
+    });
+    assert!(interrupted);
 }
 
 #[test]
@@ -138,7 +201,7 @@ fn bundles_that_cannot_be_made_or_used() {
             &["bundle", "-m", "model.bertlet", "-o", "model.bertlet"],
             b"",
         )
-        .failed(1, &["model.bertlet: is an input of the bundle"]);
+        .failed(5, &["model.bertlet: is an input of the bundle"]);
     directory
         .run(&["bundle", "-m", "model.bertlet", "-o", "none/app"], b"")
         .failed(5, &["none/app: the bundle cannot be written"]);
@@ -150,7 +213,7 @@ fn bundles_that_cannot_be_made_or_used() {
     bytes.drain(middle..middle + 1000);
     std::fs::write(directory.path("app"), bytes).unwrap();
     run(&directory.path("app"), &["a"], Stdio::null())
-        .failed(4, &["does not fit a file of", "copy or make it again"]);
+        .failed(4, &["the bundle is truncated", "copy or make it again"]);
 }
 
 #[test]

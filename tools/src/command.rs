@@ -1,6 +1,7 @@
 //! What `bertlet-convert` does.
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::files;
 use crate::hub::{self, HubId};
 use crate::pack::{self, Tokenizer};
 use crate::progress::Progress;
@@ -10,10 +11,11 @@ use crate::report;
 use crate::weights::Weights;
 use anyhow::{Context, Result, anyhow, ensure};
 use bertlet::Model;
+use bertlet::cli::{Unfinished, ensure_replaceable, harmless};
 use bertlet::format::header::{Header, Precision};
 use bertlet::format::{TensorData, write};
 use clap::{Parser, ValueEnum};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,7 +27,14 @@ Examples:
   bertlet-convert ./my-checkpoint -o my.bertlet --report lines.txt --report-plot errors.svg
 
 A hub id is downloaded into the cache that Python's huggingface_hub uses; HF_HOME, HF_ENDPOINT, HF_TOKEN and
-HF_HUB_OFFLINE are honoured.";
+HF_HUB_OFFLINE are honoured.
+
+Exit codes:
+  0  done
+  1  the checkpoint is refused, or something cannot be read, fetched or written; the message says which, and --output is
+     as it was (a report that fails comes after it is written)
+  2  the command line is wrong
+  130, 143  interrupted by SIGINT or SIGTERM";
 
 /// Turns a Hugging Face checkpoint of BERT or a relative into a .bertlet file.
 #[derive(Debug, Parser)]
@@ -73,6 +82,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let texts = arguments.report.as_deref().map(report::read_texts);
     let texts = texts.transpose()?;
     let checkpoint = open(&arguments)?;
+    check_outputs(&arguments)?;
     for notice in &checkpoint.notices {
         say(notice);
     }
@@ -107,9 +117,20 @@ pub fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Writes one line to stderr. Unlike `eprintln!` it does not panic when nobody holds the other end.
+/// Writes one line to stderr, whatever is in the names of a checkpoint that it quotes. Unlike `eprintln!` it does not panic
+/// when nobody holds the other end.
 pub fn say(message: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "bertlet-convert: {message}");
+    let line = harmless(&message.to_string());
+    let _ = writeln!(io::stderr(), "bertlet-convert: {line}");
+}
+
+/// Refuses outputs that would replace what is read, before the work begins.
+fn check_outputs(arguments: &Arguments) -> Result<()> {
+    let output = &arguments.output;
+    ensure_replaceable(output).with_context(|| output.display().to_string())?;
+    let reports = [&arguments.report_json, &arguments.report_plot];
+    let outputs = reports.into_iter().flatten().chain([output]);
+    files::ensure_not_inputs(outputs.map(PathBuf::as_path))
 }
 
 /// Compares the written file with the weights that it was made of.
@@ -192,57 +213,28 @@ fn quantized(
     quantize::quantize_encoder(weights, &batch, |done, total| progress.at(done, total))
 }
 
-/// Writes to a temporary file beside `output`, lets `check` look at it as a model, and only then gives it its name: an
-/// interrupted run leaves no half file, and a map of an older file of that name stays whole.
+/// Writes to a temporary file beside `output`, lets `check` look at it as a model, and only then gives it its name: a run
+/// that fails or is interrupted leaves no half file, and a map of an older file of that name stays whole.
 fn write_checked(
     output: &Path,
     header: Header,
     tensors: &[TensorData<'_>],
     check: impl FnOnce(&Model) -> Result<()>,
 ) -> Result<()> {
-    ensure!(
-        !output.is_dir(),
-        "{}: is a directory, expected the name of the file to write",
-        output.display()
-    );
-    // The file is renamed to this name, which would take a device away from the whole machine.
-    ensure!(
-        output.is_file() || !output.exists(),
-        "{}: is not a regular file, expected the name of the file to write",
-        output.display()
-    );
-    let mut name = output.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = Part(output.with_file_name(name));
+    let failed = || format!("{}: cannot be written", output.display());
+    let (part, file) = Unfinished::create(output).with_context(failed)?;
     let written = (|| {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&part.0)?);
+        let mut out = BufWriter::with_capacity(1 << 20, file);
         write(header, tensors, &mut out)?;
         out.flush()?;
         out.get_ref().sync_all()
     })();
-    written.with_context(|| format!("{}: cannot be written", part.0.display()))?;
-    let model = Model::open(&part.0)?;
-    check(&model)?;
+    written.with_context(failed)?;
+    let unfit = || format!("{}: is not written", output.display());
+    let model = Model::open(part.path()).with_context(unfit)?;
+    check(&model).with_context(unfit)?;
     drop(model);
-    fs::rename(&part.0, output).with_context(|| {
-        format!(
-            "{}: cannot be renamed to {}",
-            part.0.display(),
-            output.display()
-        )
-    })?;
-    std::mem::forget(part);
-    Ok(())
-}
-
-/// A file that is removed unless it was renamed.
-struct Part(PathBuf);
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Where it was never made there is nothing to remove, and nobody to tell where removing fails.
-        let _ = fs::remove_file(&self.0);
-    }
+    part.finish().with_context(failed)
 }
 
 /// Refuses a model whose tokenizer does not agree with Hugging Face's on the built-in lines.

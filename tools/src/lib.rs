@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod command;
+mod files;
 pub mod hub;
 pub mod pack;
 pub mod progress;

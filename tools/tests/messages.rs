@@ -235,7 +235,7 @@ fn a_command_line_that_cannot_be_followed() {
         .says(
             &["checkpoint", "-o", "directory", "--precision", "f16"],
             1,
-            &["directory: is a directory, expected the name of the file to write"],
+            &["directory: is not a regular file; give -o another name"],
         )
         .says(
             &[
@@ -246,11 +246,7 @@ fn a_command_line_that_cannot_be_followed() {
                 "f16",
             ],
             1,
-            &[
-                "no-folder/out.bertlet.",
-                ".part: cannot be written",
-                "No such file or directory",
-            ],
+            &["no-folder/out.bertlet: cannot be written: No such file or directory"],
         )
         .says(
             &["checkpoint", "-o", "out.bertlet", "--report", "absent"],
@@ -275,6 +271,93 @@ fn a_command_line_that_cannot_be_followed() {
         );
 }
 
+#[test]
+fn nothing_that_is_read_is_written_over() {
+    let folder = Folder::of("classifier");
+    let config = folder.0.join("checkpoint/config.json");
+    fs::hard_link(&config, folder.0.join("hard")).unwrap();
+    std::os::unix::fs::symlink(&config, folder.0.join("soft")).unwrap();
+    folder.write("texts", "a cat\n");
+    let read = |name: &str| fs::read(folder.0.join(name)).unwrap();
+    let refuses = |output: &str, arguments: &[&str], victim: &str| {
+        let before = read(victim);
+        let why = format!("{victim}: is an input of the conversion");
+        let arguments = [&["checkpoint", "-o", output], arguments].concat();
+        folder.says(&arguments, 1, &[&why, "give another name"]);
+        assert!(read(victim) == before, "{victim} is another");
+    };
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let path = format!("checkpoint/{name}");
+        refuses(&path, &[], &path);
+    }
+    refuses("hard", &[], "hard");
+    refuses("soft", &[], "soft");
+    let report = ["--report", "texts", "--report-json", "texts"];
+    refuses("out.bertlet", &report, "texts");
+    let path = "checkpoint/tokenizer_config.json";
+    let report = ["--report", "texts", "--report-plot", path];
+    refuses("out.bertlet", &report, path);
+    let twice = ["--report", "texts", "--report-json", "./out.bertlet"];
+    let arguments = [&["checkpoint", "-o", "out.bertlet"], &twice[..]].concat();
+    folder.says(&arguments, 1, &["out.bertlet: is the name of two outputs"]);
+}
+
+#[test]
+fn a_file_of_a_checkpoint_beside_its_inputs_may_be_replaced() {
+    let folder = Folder::of("classifier");
+    std::os::unix::fs::symlink("checkpoint/own", folder.0.join("link")).unwrap();
+    for output in ["checkpoint/own", "link"] {
+        let arguments = ["checkpoint", "-o", output, "--precision", "f16"];
+        let ran = folder.convert(&arguments);
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        assert!(folder.0.join("link").is_symlink());
+    }
+}
+
+#[test]
+fn pipes_and_devices_are_not_read() {
+    let why = "is not a regular file, expected a file of the checkpoint";
+    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+        let folder = Folder::of("classifier");
+        let path = format!("checkpoint/{name}");
+        folder.remove(&path);
+        let made = Command::new("mkfifo").arg(folder.0.join(&path)).status();
+        assert!(made.unwrap().success());
+        folder.refuses(&format!("/{name}"), &[why]);
+        folder.remove(&path);
+        std::os::unix::fs::symlink("/dev/null", folder.0.join(&path)).unwrap();
+        folder.refuses(&format!("/{name}"), &[why]);
+    }
+}
+
+#[test]
+fn a_checkpoint_cannot_drive_the_terminal() {
+    let folder = Folder::of("classifier");
+    folder.replace(
+        "checkpoint/config.json",
+        "\"hidden_act\": \"gelu\"",
+        "\"hidden_act\": \"\\u001b[2J\\nbertlet-convert: wrote it\"",
+    );
+    let escaped = "'\\u{1b}[2J\\nbertlet-convert: wrote it' is not known";
+    folder.refuses("/config.json", &[escaped]);
+}
+
+#[test]
+fn the_help_says_what_exit_codes_mean() {
+    let folder = Folder::of("classifier");
+    let help = folder.convert(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, codes) = help.split_once("Exit codes:\n").unwrap();
+    let known: Vec<&str> = codes
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split_once("  "))
+        .map(|(code, _)| code.trim())
+        .filter(|code| !code.is_empty())
+        .collect();
+    assert_eq!(known, ["0", "1", "2", "130, 143"]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_old_file() {
@@ -290,7 +373,7 @@ fn a_full_disk_leaves_the_old_file() {
     let said = String::from_utf8(ran.stderr).unwrap();
     assert_eq!(ran.status.code(), Some(1), "{said}");
     assert!(
-        said.contains(".part: cannot be written: File too large"),
+        said.contains("old.bertlet: cannot be written: File too large"),
         "{said}"
     );
     assert_eq!(fs::read(folder.0.join("old.bertlet")).unwrap(), b"old");

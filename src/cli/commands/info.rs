@@ -5,7 +5,7 @@ use crate::{
     cli::{
         args::InfoArgs,
         engine,
-        exit::{self, Failure},
+        exit::{self, Failure, escaped},
         output::sink::Sink,
     },
     format::header::{Config, HeadConfig, Header, Precision, TokenizerConfig},
@@ -118,7 +118,7 @@ fn value(part: &impl Serialize) -> anyhow::Result<Value> {
     serde_json::to_value(part).context("the header cannot be shown as JSON")
 }
 
-/// The facts as `name  value` lines; those of an object are named `object.name`.
+/// The facts as `name  value` lines; those of an object are named `object.name`. Whoever made the model has chosen some.
 fn lines(facts: &Value) -> String {
     let mut rows = Vec::new();
     flatten("", facts, &mut rows);
@@ -142,7 +142,7 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
         Value::Null => "none".to_owned(),
         value => value.to_string(),
     };
-    rows.push((name.to_owned(), text));
+    rows.push((escaped(name), escaped(&text)));
 }
 
 fn plain(value: &Value) -> String {
@@ -159,5 +159,12 @@ mod tests {
     fn nested_facts_become_lines() {
         let facts = json!({"a": {"b": 1, "cc": ["x", "y"]}, "d": null});
         assert_eq!(lines(&facts), "a.b   1\na.cc  x, y\nd     none\n");
+    }
+
+    #[test]
+    fn a_model_cannot_drive_the_terminal_or_forge_a_line() {
+        let facts = json!({"a\u{7}": "x\u{1b}[2J\nkernel  amx", "b": ["\u{9b}1m"]});
+        let expected = "a\\u{7}  x\\u{1b}[2J\\nkernel  amx\nb       \\u{9b}1m\n";
+        assert_eq!(lines(&facts), expected);
     }
 }

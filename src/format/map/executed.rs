@@ -1,5 +1,5 @@
-//! The path of the program that runs, where /proc is not there to tell.
-#![allow(unsafe_code)] // the kernel hands it over as a pointer
+//! The program that runs: its path, where /proc is not there to tell, and data that was changed in its file.
+#![allow(unsafe_code)] // the kernel hands the path over as a pointer; what is changed in the file must be read as volatile
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -23,6 +23,12 @@ pub fn executed_path() -> Option<PathBuf> {
 #[cfg(not(target_os = "linux"))]
 pub fn executed_path() -> Option<PathBuf> {
     None
+}
+
+/// The bytes of a static as they are in the program's file, where they may be others than the compiler put there.
+pub fn stored(bytes: &'static [u8; 32]) -> [u8; 32] {
+    // SAFETY: a reference is valid to read; volatile, so that what the compiler knows of them is not taken instead.
+    unsafe { std::ptr::read_volatile(bytes) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The licence from the model card: the YAML header of `README.md`.
 
+use crate::files;
 use anyhow::{Context, Result};
 use std::{io::ErrorKind, path::Path};
 
@@ -7,7 +8,7 @@ use std::{io::ErrorKind, path::Path};
 /// `None` where there is no card or it does not say.
 pub(crate) fn license(directory: &Path) -> Result<Option<String>> {
     let path = directory.join("README.md");
-    match std::fs::read(&path) {
+    match files::read(&path) {
         Ok(text) => Ok(license_in(&String::from_utf8_lossy(&text))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{}", path.display())),

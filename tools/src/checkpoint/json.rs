@@ -1,5 +1,6 @@
 //! JSON files of a checkpoint, read with errors that name the file and the field.
 
+use crate::files;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -14,7 +15,7 @@ pub(crate) struct Object {
 impl Object {
     /// Reads a file; `None` where there is none.
     pub fn read(path: &Path) -> Result<Option<Object>> {
-        let text = match std::fs::read(path) {
+        let text = match files::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("{}", path.display())),

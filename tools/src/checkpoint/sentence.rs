@@ -5,7 +5,7 @@ use super::{
     json::{Object, kind},
     tensors::TensorStore,
 };
-use crate::weights::Linear;
+use crate::{files, weights::Linear};
 use anyhow::{Context, Result, bail, ensure};
 use bertlet::format::header::{Activation, DenseConfig, EmbeddingConfig, Pooling};
 use serde_json::Value;
@@ -69,7 +69,7 @@ pub(crate) struct SentenceConfig {
 /// Reads `modules.json`, if there is one.
 pub(crate) fn modules(directory: &Path) -> Result<Option<Vec<Module>>> {
     let path = directory.join("modules.json");
-    let text = match std::fs::read(&path) {
+    let text = match files::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("{}", path.display())),

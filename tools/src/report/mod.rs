@@ -6,7 +6,8 @@ mod compare;
 mod plot;
 mod table;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::files;
+use anyhow::{Context, Result, ensure};
 use bertlet::format::header::Precision;
 pub use compare::compare;
 pub use plot::plot;
@@ -90,17 +91,16 @@ pub struct Stage {
 pub fn read_texts(path: &Path) -> Result<Vec<String>> {
     let (name, bytes) = if path == Path::new("-") {
         let mut bytes = Vec::new();
+        // Leads to the file, if that is one.
+        files::note_input(Path::new("/dev/stdin"));
         let read = io::stdin().lock().read_to_end(&mut bytes);
         ("stdin".to_owned(), read.map(|_| bytes))
     } else {
+        files::note_input(path);
         (path.display().to_string(), fs::read(path))
     };
     let bytes = bytes.with_context(|| format!("{name}: cannot be read"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        anyhow!("{name}: line {line} is not UTF-8")
-    })?;
+    let text = files::text(bytes).with_context(|| name.clone())?;
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     ensure!(
         !lines.is_empty(),

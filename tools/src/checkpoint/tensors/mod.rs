@@ -8,6 +8,7 @@ mod safetensors;
 mod torch;
 
 use super::json::Object;
+use crate::files;
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -148,7 +149,7 @@ impl TensorStore {
     }
 
     fn add(&mut self, path: PathBuf) -> Result<()> {
-        let mut file = File::open(&path).with_context(|| format!("{}", path.display()))?;
+        let mut file = files::open(&path).with_context(|| format!("{}", path.display()))?;
         refuse_lfs_pointer(&mut file).with_context(|| format!("{}", path.display()))?;
         let tensors = if path
             .extension()
@@ -234,7 +235,7 @@ fn read(path: &Path, tensor: &StoredTensor) -> Result<Vec<f32>> {
             last + 1
         }
     };
-    let mut file = File::open(path)?;
+    let mut file = files::open(path)?;
     file.seek(SeekFrom::Start(tensor.offset))?;
     let mut bytes = vec![0; span * size];
     file.read_exact(&mut bytes)?;

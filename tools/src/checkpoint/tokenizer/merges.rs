@@ -4,6 +4,7 @@
 use super::Settings;
 use super::settings::{SpecialToken, SpecialTokens};
 use crate::checkpoint::json::Object;
+use crate::files;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -33,7 +34,7 @@ pub(super) fn tokenizer_json(directory: &Path, settings: &Settings) -> Result<Va
         .map(|(token, id)| (token.to_owned(), id.clone()))
         .collect();
     let path = directory.join(MERGES);
-    let merges = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+    let merges = files::read_text(&path).with_context(|| format!("{}", path.display()))?;
     let merges = read(&merges).with_context(|| format!("{}", path.display()))?;
     let SpecialTokens { added, names } =
         settings.special_tokens(&SPECIAL, &vocabulary, &directory.join(VOCABULARY))?;

@@ -16,6 +16,7 @@ pub(crate) use settings::Settings;
 
 use super::families::TokenizerKind;
 use super::json::Object;
+use crate::files;
 use anyhow::{Context, Result, ensure};
 use bertlet::format::header::{TemplatePiece, TokenizerConfig};
 use serde_json::{Value, json};
@@ -231,7 +232,7 @@ type Make = fn(&Path, &Settings) -> Result<Value>;
 /// The file at `path` as it stands, or the JSON of `obeyed` where that differs in more than truncation and padding, which
 /// nothing looks at. Numbers then keep their digits: pieces are chosen by the last bit of their scores.
 fn as_obeyed(path: &Path, obeyed: &Value) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+    let bytes = files::read(path).with_context(|| format!("{}", path.display()))?;
     let mut value: Value =
         serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
     value["truncation"] = Value::Null;

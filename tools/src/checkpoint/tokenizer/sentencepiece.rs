@@ -4,6 +4,7 @@
 use super::Settings;
 use super::protobuf::{self, Field};
 use super::settings::{SpecialToken, SpecialTokens};
+use crate::files;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -108,7 +109,7 @@ pub(super) fn tokenizer_json(
     layout: &Layout,
 ) -> Result<Value> {
     let path = directory.join(layout.file);
-    let bytes = std::fs::read(&path).with_context(|| format!("{}", path.display()))?;
+    let bytes = files::read(&path).with_context(|| format!("{}", path.display()))?;
     let model = read(&bytes).with_context(|| format!("{}", path.display()))?;
     ensure!(
         model.pieces.len() > layout.replaced.max(layout.unk_id),

@@ -2,6 +2,7 @@
 
 use super::Settings;
 use super::settings::{SpecialToken, SpecialTokens};
+use crate::files;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -34,7 +35,7 @@ pub(super) fn tokenizer_json(
     special: &[SpecialToken],
 ) -> Result<Value> {
     let path = directory.join("vocab.txt");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+    let text = files::read_text(&path).with_context(|| format!("{}", path.display()))?;
     let vocabulary = read(&text);
     let is_mpnet = special == MPNET;
     let mut special = settings.special_tokens(special, &vocabulary, &path)?;
