@@ -233,4 +233,6 @@ fn decode(bytes: &[u8], strict: bool) -> Result<(Cow<'_, str>, bool), String> {
 }
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod tests;

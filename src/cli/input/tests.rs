@@ -1,6 +1,6 @@
 use super::*;
 
-fn options(format: InputFormat) -> InputOptions {
+pub(super) fn options(format: InputFormat) -> InputOptions {
     InputOptions {
         format,
         pairs: false,
@@ -12,7 +12,7 @@ fn options(format: InputFormat) -> InputOptions {
     }
 }
 
-fn source(bytes: &[u8]) -> Source {
+pub(super) fn source(bytes: &[u8]) -> Source {
     let bytes = std::io::Cursor::new(bytes.to_vec());
     Source::new("in.txt", Box::new(bytes), ByteCounter::default()).unwrap()
 }
@@ -25,7 +25,7 @@ fn reader(bytes: &[u8], options: InputOptions) -> Box<dyn RecordReader> {
     }
 }
 
-fn read(bytes: &[u8], options: InputOptions) -> Vec<Record> {
+pub(super) fn read(bytes: &[u8], options: InputOptions) -> Vec<Record> {
     let mut reader = reader(bytes, options);
     let mut records = Vec::new();
     while let Some(record) = reader.next().unwrap() {
@@ -35,7 +35,7 @@ fn read(bytes: &[u8], options: InputOptions) -> Vec<Record> {
 }
 
 /// `line|text`, `line|first/second` or `line!reason` of each record.
-fn shown(bytes: &[u8], options: InputOptions) -> Vec<String> {
+pub(super) fn shown(bytes: &[u8], options: InputOptions) -> Vec<String> {
     let show = |record: Record| match record.texts {
         Ok(Texts {
             first,

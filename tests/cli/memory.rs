@@ -1,0 +1,33 @@
+//! Input that would take much more memory than it has bytes, under a limit of address space.
+
+use super::support::{Directory, Ran};
+
+/// Runs a shell's script in which `$0` is the binary, within so many kilobytes.
+fn within(kilobytes: usize, script: &str) -> Ran {
+    let directory = Directory::new();
+    let script = format!("ulimit -v {kilobytes}; {script}");
+    Ran::from(directory.shell(&script).output().unwrap())
+}
+
+#[test]
+fn a_row_of_delimiters_is_dropped_like_any_long_row() {
+    let ran = within(
+        150_000,
+        "{ echo text; head -c 100000000 /dev/zero | tr '\\0' ,; echo; echo good; } \
+         | \"$0\" classify --threads 1 --input-format csv --on-error record",
+    );
+    let ran = ran.failed(3, &["<stdin>:2: the line has 100000000 bytes"]);
+    assert_eq!(ran.lines().len(), 3, "{ran:?}");
+}
+
+#[test]
+fn cells_beyond_the_header_take_no_memory() {
+    let ran = within(
+        150_000,
+        "{ echo text; head -c 8000000 /dev/zero | tr '\\0' ,; echo; echo good; } \
+         | \"$0\" classify --threads 1 --input-format csv --on-error record",
+    );
+    let ran = ran.failed(3, &["<stdin>:2: the row has 8000001 columns"]);
+    assert_eq!(ran.lines().len(), 3);
+    assert!(ran.stdout.len() < 1000);
+}
