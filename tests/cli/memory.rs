@@ -31,3 +31,15 @@ fn cells_beyond_the_header_take_no_memory() {
     assert_eq!(ran.lines().len(), 3);
     assert!(ran.stdout.len() < 1000);
 }
+
+#[test]
+fn waiting_rows_of_empty_cells_are_bounded() {
+    // Nobody reads the answers until all rows could have been taken in.
+    let ran = within(
+        150_000,
+        "{ printf text; head -c 50000 /dev/zero | tr '\\0' ,; echo; \
+           head -c 20000000 /dev/zero | tr '\\0' , | fold -b -w 50000; echo; } \
+         | \"$0\" classify --threads 1 --input-format csv --format jsonl | { sleep 3; wc -l; }",
+    );
+    assert_eq!(ran.good().text().trim(), "400");
+}

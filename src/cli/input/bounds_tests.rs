@@ -79,3 +79,16 @@ fn the_cr_of_a_long_row_is_not_counted() {
         ]
     );
 }
+
+#[test]
+fn a_cell_counts_for_what_it_takes() {
+    let mut options = options(InputFormat::Csv);
+    options.max_record_bytes = 200_000;
+    let line = format!("text{}\n", ",".repeat(50_000));
+    let records = read(line.repeat(2).as_bytes(), options);
+    let Fields::Columns { cells, .. } = &records[0].fields else {
+        panic!("no columns");
+    };
+    assert_eq!(cells.len(), 50_001);
+    assert!(records[0].memory() > size_of_val(&cells[..]));
+}
