@@ -43,3 +43,15 @@ fn waiting_rows_of_empty_cells_are_bounded() {
     );
     assert_eq!(ran.good().text().trim(), "400");
 }
+
+#[test]
+fn an_object_of_many_fields_takes_little_more_than_its_text() {
+    let object = "{ printf '{\"text\":\"a\"'; head -c 1600000 /dev/zero | sed 's/\\x0/,\"\":0/g'; echo '}'; }";
+    let ran = within(
+        110_000,
+        &format!(
+            "{{ {object}; {object}; {object}; }} | \"$0\" classify --threads 1 --input-format jsonl | wc -l"
+        ),
+    );
+    assert_eq!(ran.good().text().trim(), "3");
+}

@@ -92,3 +92,31 @@ fn a_cell_counts_for_what_it_takes() {
     assert_eq!(cells.len(), 50_001);
     assert!(records[0].memory() > size_of_val(&cells[..]));
 }
+
+/// A number of collisions with which looking through all fields for each of them would take hours.
+const MANY: usize = 300_000;
+
+#[test]
+fn fields_that_collide_take_linear_time() {
+    let text = format!(
+        "{{\"input_x\":1,\"input_input_x\":2{}}}",
+        ",\"x\":0".repeat(MANY)
+    );
+    let mut out = Vec::new();
+    let object = JsonObject::parse(&text).unwrap();
+    object.write_with(&mut out, &[("x", b"3")]);
+    let renamed = ",\"input_input_input_x\":0".repeat(MANY);
+    let expected = format!("{{\"input_x\":1,\"input_input_x\":2{renamed},\"x\":3}}");
+    assert!(out == expected.as_bytes());
+}
+
+#[test]
+fn every_result_finds_a_name_that_is_free() {
+    let mut out = Vec::new();
+    let object = JsonObject::parse(r#"{"x":1,"\u0078":2,"input_y":3,"input_x":4}"#).unwrap();
+    object.write_with(&mut out, &[("x", b"5"), ("input_y", b"6"), ("y", b"7")]);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        r#"{"input_input_x":1,"input_input_x":2,"input_input_y":3,"input_x":4,"x":5,"input_y":6,"y":7}"#
+    );
+}
