@@ -228,10 +228,7 @@ impl RecordReader for JsonLines {
             Ok(object) => object,
             Err(reason) => return Ok(Some(Record::bad(place, reason))),
         };
-        let (id, texts) = match read_fields(&object, &self.options) {
-            Ok((id, texts)) => (id, Ok(texts)),
-            Err(reason) => (None, Err(reason)),
-        };
+        let (id, texts) = read_fields(&object, &self.options);
         Ok(Some(Record {
             index: 0,
             place,
@@ -243,18 +240,19 @@ impl RecordReader for JsonLines {
     }
 }
 
+/// The record's name, also where its texts are bad: it says which record that is.
 fn read_fields(
     object: &JsonObject,
     options: &InputOptions,
-) -> Result<(Option<String>, Texts), String> {
+) -> (Option<String>, Result<Texts, String>) {
     let id = options.id_field.as_deref().map(|name| object.cell(name));
-    let second = options
-        .pair_field
-        .as_deref()
-        .map(|name| object.string(name));
-    let texts = Texts {
-        first: object.string(&options.text_field)?,
-        second: second.transpose()?,
-    };
-    Ok((id.transpose()?, texts))
+    let second = options.pair_field.as_deref();
+    let texts = object.string(&options.text_field).and_then(|first| {
+        let second = second.map(|name| object.string(name)).transpose()?;
+        Ok(Texts { first, second })
+    });
+    match id.transpose() {
+        Ok(id) => (id, texts),
+        Err(reason) => (None, texts.and(Err(reason))),
+    }
 }

@@ -425,3 +425,16 @@ fn a_quote_that_is_never_closed_does_not_swallow_the_input() {
     );
     assert!(error.contains("is a quote missing?"), "{error}");
 }
+
+#[test]
+fn the_id_stays_with_a_bad_text() {
+    let mut options = options(InputFormat::Jsonl);
+    options.id_field = Some("id".to_owned());
+    let records = read(
+        b"{\"id\":\"5\",\"text\":1}\n{\"id\":6}\n{\"text\":\"a\"}\n",
+        options,
+    );
+    let ids: Vec<_> = records.iter().map(|record| record.id.as_deref()).collect();
+    assert_eq!(ids, [Some("5"), Some("6"), None]);
+    assert!(records.iter().all(|record| record.texts.is_err()));
+}
