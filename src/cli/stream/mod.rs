@@ -467,4 +467,6 @@ fn report(done: Done, summary: &mut Summary, progress: &mut Option<Progress>) ->
 }
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod tests;
