@@ -88,7 +88,7 @@ pub(super) fn leading_special(pieces: &[TemplatePiece]) -> usize {
 pub struct SpanTokens {
     pub(super) tokens: Tokens,
     /// Places in characters.
-    pub(super) chars: Vec<Offsets>,
+    chars: Vec<Offsets>,
     pub(super) values: Vec<f32>,
 }
 
@@ -96,7 +96,14 @@ impl SpanTokens {
     /// Replaces the tokens by those of `text`.
     pub(super) fn tokenize(&mut self, tokenizer: BoundTokenizer<'_>, text: &str) {
         tokenizer.tokenize(text, &mut self.tokens);
+    }
+
+    /// Takes a text's places back, and gives them in bytes and in characters. A text whose answer is not there yet is kept
+    /// without the latter, since a long one has many tokens.
+    pub(super) fn places(&mut self, offsets: Vec<Offsets>, text: &str) -> [&[Offsets]; 2] {
+        self.tokens.offsets = offsets;
         self.tokens.char_offsets(text, &mut self.chars);
+        [&self.tokens.offsets, &self.chars]
     }
 }
 

@@ -74,10 +74,7 @@ pub struct Tagger {
 pub struct TaggedText {
     text: String,
     ids: Vec<u32>,
-    /// In bytes.
     offsets: Vec<Offsets>,
-    /// In characters.
-    chars: Vec<Offsets>,
     windows: Vec<Range<usize>>,
     /// `[tokens, labels]`
     scores: Vec<f32>,
@@ -145,10 +142,9 @@ impl Task for Tagger {
         };
         let text = TaggedText {
             text: (*input).to_owned(),
-            ids: ids.clone(),
-            offsets: room.tokens.offsets.clone(),
-            chars: room.chars.clone(),
             scores: vec![0.0; ids.len() * self.labels.len()],
+            ids: std::mem::take(&mut room.tokens.ids),
+            offsets: std::mem::take(&mut room.tokens.offsets),
             windows,
         };
         Ok((text, encoded))
@@ -171,7 +167,7 @@ impl Task for Tagger {
         }
     }
 
-    fn finish(&self, text: TaggedText, _: &mut SpanTokens) -> Vec<Entity> {
+    fn finish(&self, text: TaggedText, room: &mut SpanTokens) -> Vec<Entity> {
         let tokenizer = self.model.tokenizer();
         let tokens: Vec<LabelledToken<'_>> = text
             .ids
@@ -193,6 +189,8 @@ impl Task for Tagger {
         let join = |words: &[&str]| tokenizer.join(words.iter().copied());
         let aggregation = self.options.aggregation;
         let groups = heads::group(&self.scheme, &tokens, &text.scores, aggregation, join);
+        drop(tokens);
+        let [bytes, chars] = room.places(text.offsets, &text.text);
         let entities = groups.into_iter().map(|group| {
             let label = &self.labels[group.label];
             let (first, last) = (group.tokens.start, group.tokens.end - 1);
@@ -203,9 +201,9 @@ impl Task for Tagger {
                 },
                 score: group.score,
                 word: group.word,
-                start: text.chars[first].0,
-                end: text.chars[last].1,
-                bytes: text.offsets[first].0..text.offsets[last].1,
+                start: chars[first].0,
+                end: chars[last].1,
+                bytes: bytes[first].0..bytes[last].1,
                 index: (aggregation == Aggregation::None).then_some(self.leading + first),
             }
         });

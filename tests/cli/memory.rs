@@ -1,6 +1,7 @@
 //! Input that would take much more memory than it has bytes, under a limit of address space.
 
-use super::support::{Directory, Ran};
+use super::support::{Directory, Ran, model_for};
+use bertlet::format::header::HeadConfig;
 
 /// Runs a shell's script in which `$0` is the binary, within so many kilobytes.
 fn within(kilobytes: usize, script: &str) -> Ran {
@@ -54,4 +55,21 @@ fn an_object_of_many_fields_takes_little_more_than_its_text() {
         ),
     );
     assert_eq!(ran.good().text().trim(), "3");
+}
+
+#[test]
+fn the_spans_of_a_long_text_are_not_held_together() {
+    let directory = Directory::new();
+    directory.write(
+        "answer.bertlet",
+        &model_for(Some(HeadConfig::QuestionAnswering {})),
+    );
+    directory.write(
+        "in.txt",
+        format!("a\t{}\n", "a ".repeat(400_000)).as_bytes(),
+    );
+    let script =
+        "ulimit -v 380000; \"$0\" answer -m answer.bertlet -f in.txt --threads 1 --max-length 16";
+    let ran = Ran::from(directory.shell(script).output().unwrap());
+    assert_eq!(ran.good().lines().len(), 1);
 }
