@@ -5,7 +5,7 @@ use super::model::Model;
 use super::span_tokens::{Long, SpanTokens, owned, template_room};
 use super::task::Task;
 use super::text_encoder::EncodedText;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::heads::{self, Aggregation, LabelScheme, LabelledToken};
 use crate::kernels::MatrixMut;
 use crate::tokenizer::{Offsets, windows};
@@ -127,6 +127,16 @@ impl Task for Tagger {
         let tokenizer = self.model.tokenizer();
         room.tokenize(tokenizer, input);
         let ids = &room.tokens.ids;
+        let (labels, mut scores) = (self.labels.len(), Vec::new());
+        let count = ids.len().saturating_mul(labels);
+        // A model may have as many labels as its file has room for, and a text many tokens.
+        if scores.try_reserve_exact(count).is_err() {
+            return Err(Error::Input(format!(
+                "the scores of {labels} labels for each of {} tokens take more memory than there is; cut the text into several, or raise the limit (ulimit -v)",
+                ids.len()
+            )));
+        }
+        scores.resize(count, 0.0);
         let windows: Vec<_> = windows(ids.len(), self.window, self.overlap).collect();
         let before = batch.tokens();
         for window in &windows {
@@ -142,7 +152,7 @@ impl Task for Tagger {
         };
         let text = TaggedText {
             text: (*input).to_owned(),
-            scores: vec![0.0; ids.len() * self.labels.len()],
+            scores,
             ids: std::mem::take(&mut room.tokens.ids),
             offsets: std::mem::take(&mut room.tokens.offsets),
             windows,

@@ -58,6 +58,42 @@ fn an_object_of_many_fields_takes_little_more_than_its_text() {
 }
 
 #[test]
+fn a_table_of_answers_has_a_limit() {
+    let directory = Directory::new();
+    directory.write(
+        "answer.bertlet",
+        &model_for(Some(HeadConfig::QuestionAnswering {})),
+    );
+    let run = |format| {
+        let arguments = ["answer", "-m", "answer.bertlet", "-k", "2000000000"];
+        let texts = ["--format", format, "a cat", "a good dog"];
+        directory.run(&[&arguments[..], &texts].concat(), b"")
+    };
+    for format in ["csv", "tsv"] {
+        let said = "columns for 2000000000 answers, but it has 1000 at most; give a smaller -k, or --format jsonl";
+        run(format).failed(2, &[said]);
+    }
+    // As many as there are.
+    for format in ["jsonl", "text"] {
+        assert_eq!(run(format).good().lines().len(), 1);
+    }
+}
+
+#[test]
+fn scores_that_memory_has_no_room_for_are_a_bad_record() {
+    let directory = Directory::new();
+    let labels: Vec<String> = (0..100_000).map(|label| label.to_string()).collect();
+    let head = HeadConfig::TokenClassification { labels };
+    directory.write("tag.bertlet", &model_for(Some(head)));
+    directory.write("in.txt", format!("{}\na\n", "a ".repeat(3000)).as_bytes());
+    let script =
+        "ulimit -v 600000; \"$0\" tag -m tag.bertlet -f in.txt --threads 1 --on-error record";
+    let ran = Ran::from(directory.shell(script).output().unwrap());
+    let said = "in.txt:1: the scores of 100000 labels for each of 3000 tokens take more memory than there is";
+    assert_eq!(ran.failed(3, &[said]).lines().len(), 2);
+}
+
+#[test]
 fn the_spans_of_a_long_text_are_not_held_together() {
     let directory = Directory::new();
     directory.write(
