@@ -291,7 +291,7 @@ fn table_rules() {
 #[test]
 fn absurd_configurations_are_refused_by_field() {
     type Change = fn(&mut Header);
-    let changes: [(&str, Change); 22] = [
+    let changes: [(&str, Change); 24] = [
         ("hidden_size", |h| h.config.hidden_size = 0),
         ("hidden_size", |h| h.config.hidden_size = 1 << 31),
         ("num_hidden_layers", |h| {
@@ -310,6 +310,14 @@ fn absurd_configurations_are_refused_by_field() {
         ("vocab_size", |h| h.config.vocab_size = 0),
         ("type_vocab_size", |h| h.config.type_vocab_size = 0),
         ("max_length", |h| h.max_length = 17),
+        ("max_length", |h| h.max_length = 2),
+        ("max_length", |h| {
+            let TokenizerConfig::WordPiece(config) = &mut h.tokenizer else {
+                unreachable!("made so above");
+            };
+            let special = TemplatePiece::Special { id: 1, type_id: 0 };
+            config.single.extend(vec![special; 300]);
+        }),
         ("model_type", |h| h.config.model_type = "gpt2".to_owned()),
         ("layer_norm_eps", |h| h.config.layer_norm_eps = -1.0),
         ("embedding_size", |h| h.config.embedding_size = Some(0)),

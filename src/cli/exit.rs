@@ -28,7 +28,9 @@ Exit codes:
   3  finished, but some records were bad (--on-error skip or record)
   4  the model cannot be used: missing, damaged, changed during the run, or without what the command needs
   5  the output cannot be written: the disk is full, no permission, it is an input
-  130, 143  interrupted by SIGINT or SIGTERM; the output ends between two records (see --resume)";
+  130, 143  interrupted by SIGINT or SIGTERM; the output ends between two records (see --resume)
+  134  out of memory in the midst of a batch (SIGABRT): raise the limit (ulimit -v), or give fewer --threads or a
+       smaller --batch-tokens; --resume goes on";
 
 /// An error with the exit code that it leads to.
 #[derive(Debug)]

@@ -9,7 +9,6 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::{Mutex, MutexGuard, PoisonError},
-    thread,
 };
 
 /// The files that are being written; `None` until signals are caught for them.
@@ -117,16 +116,13 @@ fn present() -> MutexGuard<'static, Option<BTreeSet<PathBuf>>> {
 /// From now on, SIGINT and SIGTERM remove what is not finished, and end the process.
 fn watch() -> io::Result<()> {
     let signals = Signals::catch().map_err(io::Error::other)?;
-    thread::Builder::new().spawn(|| {
-        let Some(signal) = signals.wait() else {
-            return;
-        };
+    signals.hand_over(|signal| {
         // Not given back: nothing may be made or renamed any more.
         let present = present();
         for path in present.iter().flatten() {
             let _ = fs::remove_file(path);
         }
         process::exit(i32::from(exit::SIGNAL) + signal);
-    })?;
+    });
     Ok(())
 }

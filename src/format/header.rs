@@ -21,7 +21,8 @@ pub struct Header {
     pub config: Config,
     /// How text becomes token ids.
     pub tokenizer: TokenizerConfig,
-    /// Longest sequence in tokens, special tokens included; at most `config.max_position_embeddings`.
+    /// Longest sequence in tokens, special tokens included: at least two more than these, at most
+    /// `config.max_position_embeddings`.
     pub max_length: usize,
     /// How a sentence vector is made of the last hidden state.
     pub embedding: EmbeddingConfig,

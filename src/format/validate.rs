@@ -107,6 +107,7 @@ pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
     }
     validate_embedding(header)?;
     validate_template(header)?;
+    validate_room(header)?;
     if let Some(labels) = header.head.as_ref().and_then(HeadConfig::labels) {
         in_range("head.labels", labels.len(), MAX_SIZE)?;
     }
@@ -189,6 +190,29 @@ fn validate_template(header: &Header) -> Result<(), FormatError> {
         return Ok(());
     }
     check("tokenizer.pair", header.tokenizer.pair(), true)
+}
+
+/// A sequence holds the special tokens of each template, and two tokens of text: one of each text of a pair.
+fn validate_room(header: &Header) -> Result<(), FormatError> {
+    let special = |pieces: &[TemplatePiece]| {
+        let pieces = pieces.iter();
+        pieces
+            .filter(|piece| matches!(piece, TemplatePiece::Special { .. }))
+            .count()
+    };
+    let tokenizer = &header.tokenizer;
+    let special = special(tokenizer.single()).max(special(tokenizer.pair()));
+    if header.max_length >= special + 2 {
+        return Ok(());
+    }
+    Err(FormatError::Config {
+        field: "max_length",
+        found: header.max_length.to_string(),
+        expected: format!(
+            "at least {}: {special} special tokens and two of text",
+            special + 2
+        ),
+    })
 }
 
 /// A template in words.

@@ -36,9 +36,10 @@ pub(crate) fn spans(
 ///
 /// As in transformers' pipeline, the 2·`count` + 10 best spans of a window are candidates; spans that became one when they
 /// were widened add up, and so do those whose texts differ at most in case: the best of them is the answer. A place that
-/// several windows hold counts once, with its best score.
+/// several windows hold counts once, with its best score. The windows are taken one by one: all spans of a long text
+/// would take hundreds of times its bytes.
 pub(crate) fn best_answers<'a>(
-    windows: Vec<Vec<Span>>,
+    windows: impl IntoIterator<Item = Vec<Span>>,
     count: usize,
     text: impl Fn(&Range<usize>) -> &'a str,
 ) -> Vec<Span> {

@@ -80,7 +80,6 @@ pub struct Answerer {
 pub struct OpenQuestion {
     context: String,
     offsets: Vec<Offsets>,
-    chars: Vec<Offsets>,
     /// Whether a token continues the word before it.
     continues: Vec<bool>,
     windows: Vec<Range<usize>>,
@@ -92,11 +91,9 @@ pub struct OpenQuestion {
     ends: Vec<f32>,
 }
 
-impl OpenQuestion {
-    /// Where tokens of the context lie in it.
-    fn bytes(&self, tokens: &Range<usize>) -> Range<usize> {
-        self.offsets[tokens.start].0..self.offsets[tokens.end - 1].1
-    }
+/// Where tokens lie that have such places.
+fn place(offsets: &[Offsets], tokens: &Range<usize>) -> Range<usize> {
+    offsets[tokens.start].0..offsets[tokens.end - 1].1
 }
 
 impl Answerer {
@@ -185,9 +182,8 @@ impl Task for Answerer {
         };
         let pending = OpenQuestion {
             context: input.context.to_owned(),
-            offsets: room.context.tokens.offsets.clone(),
-            chars: room.context.chars.clone(),
             continues: tokenizer.continuations(input.context, &room.context.tokens),
+            offsets: std::mem::take(&mut room.context.tokens.offsets),
             windows,
             first_row: context_row(&self.model, question.len()),
             starts: Vec::new(),
@@ -217,7 +213,7 @@ impl Task for Answerer {
         }
     }
 
-    fn finish(&self, mut open: OpenQuestion, _: &mut QuestionRoom) -> Vec<Answer> {
+    fn finish(&self, mut open: OpenQuestion, room: &mut QuestionRoom) -> Vec<Answer> {
         let kernel = self.model.kernel();
         for scores in [&mut open.starts, &mut open.ends] {
             let all = scores.len();
@@ -233,25 +229,33 @@ impl Task for Answerer {
             }
             start..end
         };
-        let mut all = Vec::with_capacity(open.windows.len());
         let mut at = 0;
         let mut no_answer = f32::INFINITY;
-        for window in &open.windows {
+        let windows = open.windows.iter().map(|window| {
             no_answer = no_answer.min(open.starts[at] * open.ends[at]);
             let scores = at + 1..at + 1 + window.len();
             let (starts, ends) = (&open.starts[scores.clone()], &open.ends[scores.clone()]);
             let longest = self.options.max_answer_length;
             let mut found = Vec::new();
             spans(window.start, starts, ends, longest, whole, &mut found);
-            all.push(found);
             at = scores.end;
-        }
+            found
+        });
         let top = self.options.top;
-        let text = |tokens: &Range<usize>| &open.context[open.bytes(tokens)];
-        let mut answers: Vec<Answer> = best_answers(all, top, text)
-            .into_iter()
-            .map(|span| answer(&open, span))
-            .collect();
+        let text = |tokens: &Range<usize>| &open.context[place(&open.offsets, tokens)];
+        let best = best_answers(windows, top, text);
+        let [bytes, chars] = room.context.places(open.offsets, &open.context);
+        let answer = |span: Span| {
+            let (bytes, chars) = (place(bytes, &span.tokens), place(chars, &span.tokens));
+            Answer {
+                score: span.score,
+                start: chars.start,
+                end: chars.end,
+                text: open.context[bytes.clone()].to_owned(),
+                bytes,
+            }
+        };
+        let mut answers: Vec<Answer> = best.into_iter().map(answer).collect();
         if self.options.no_answer {
             answers.push(Answer {
                 score: no_answer,
@@ -264,18 +268,6 @@ impl Task for Answerer {
             answers.truncate(top);
         }
         answers
-    }
-}
-
-fn answer(open: &OpenQuestion, span: Span) -> Answer {
-    let (first, last) = (span.tokens.start, span.tokens.end - 1);
-    let bytes = open.bytes(&span.tokens);
-    Answer {
-        score: span.score,
-        start: open.chars[first].0,
-        end: open.chars[last].1,
-        text: open.context[bytes.clone()].to_owned(),
-        bytes,
     }
 }
 

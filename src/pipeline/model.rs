@@ -6,7 +6,7 @@ use crate::format::header::{Header, TokenizerConfig};
 use crate::format::{FormatError, Locator, ModelFile, Tensor};
 use crate::heads::{Dense, Head};
 use crate::kernels::Kernel;
-use crate::tokenizer::{self, BoundTokenizer, Tokenizer, Vocabulary};
+use crate::tokenizer::{self, BoundTokenizer, Tokenizer, Tokens, Vocabulary};
 use half::f16;
 use std::path::Path;
 use std::sync::Arc;
@@ -185,6 +185,7 @@ impl Parts {
         let (tokenizer, vocabulary) = locate_tokenizer(&locator)?;
         locator.finish()?;
         check_ids(file, &tokenizer)?;
+        check_prompt(file, &tokenizer, vocabulary.as_ref())?;
         Ok((tensors, (dense, head), (tokenizer, vocabulary)))
     }
 }
@@ -240,5 +241,33 @@ fn check_ids(file: &ModelFile, tokenizer: &Tokenizer) -> Result<(), FormatError>
         field: "vocab_size",
         found: rows.to_string(),
         expected: format!("at least {}, the tokenizer's ids", tokenizer.id_bound()),
+    })
+}
+
+/// The prompt that the model takes by itself leaves room for text; else no text could be embedded, whatever the options.
+fn check_prompt(
+    file: &ModelFile,
+    tokenizer: &Tokenizer,
+    vocabulary: Option<&VocabularyTensors>,
+) -> Result<(), FormatError> {
+    let header = file.header();
+    let embedding = &header.embedding;
+    let name = embedding.default_prompt_name.as_ref();
+    let Some((name, prompt)) = name.and_then(|name| embedding.prompts.get_key_value(name)) else {
+        return Ok(());
+    };
+    let vocabulary = vocabulary.and_then(|tensors| tensors.resolve(file).ok());
+    let tokenizer = tokenizer.with(vocabulary);
+    let special = tokenizer.rules().template().special_count(false);
+    let room = header.max_length.saturating_sub(special);
+    let mut tokens = Tokens::ids_only();
+    tokenizer.tokenize_some(prompt, room, &mut tokens);
+    if tokens.ids.len() < room {
+        return Ok(());
+    }
+    Err(FormatError::Config {
+        field: "embedding.default_prompt_name",
+        found: format!("{name}, a prompt of {room} tokens or more"),
+        expected: "a shorter prompt, which leaves room for text".to_owned(),
     })
 }

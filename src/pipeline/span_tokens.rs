@@ -40,8 +40,8 @@ pub(super) struct Room {
 /// The room of the model's sequences, of single texts or of pairs.
 ///
 /// # Errors
-/// [`Error::Input`] if the maximum length is more than the model's positions or leaves no room, or if the tokenizer has
-/// no template for pairs.
+/// [`Error::Input`] if the maximum length is more than the model's positions or leaves no room, [`Error::Model`] if the
+/// tokenizer has no template for pairs.
 pub(super) fn template_room(
     model: &Model,
     max_length: Option<usize>,
@@ -59,8 +59,8 @@ pub(super) fn template_room(
     let template = tokenizer.rules().template();
     let pieces = template.pieces(is_pair);
     if pieces.is_empty() {
-        return Err(Error::Input(
-            "a pair of texts, but the model's tokenizer takes single texts only".to_owned(),
+        return Err(Error::Model(
+            "the task needs pairs of texts, but the model's tokenizer takes single texts only; use another model".to_owned(),
         ));
     }
     let special = template.special_count(is_pair);
@@ -88,7 +88,7 @@ pub(super) fn leading_special(pieces: &[TemplatePiece]) -> usize {
 pub struct SpanTokens {
     pub(super) tokens: Tokens,
     /// Places in characters.
-    pub(super) chars: Vec<Offsets>,
+    chars: Vec<Offsets>,
     pub(super) values: Vec<f32>,
 }
 
@@ -96,7 +96,14 @@ impl SpanTokens {
     /// Replaces the tokens by those of `text`.
     pub(super) fn tokenize(&mut self, tokenizer: BoundTokenizer<'_>, text: &str) {
         tokenizer.tokenize(text, &mut self.tokens);
+    }
+
+    /// Takes a text's places back, and gives them in bytes and in characters. A text whose answer is not there yet is kept
+    /// without the latter, since a long one has many tokens.
+    pub(super) fn places(&mut self, offsets: Vec<Offsets>, text: &str) -> [&[Offsets]; 2] {
+        self.tokens.offsets = offsets;
         self.tokens.char_offsets(text, &mut self.chars);
+        [&self.tokens.offsets, &self.chars]
     }
 }
 

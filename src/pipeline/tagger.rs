@@ -5,7 +5,7 @@ use super::model::Model;
 use super::span_tokens::{Long, SpanTokens, owned, template_room};
 use super::task::Task;
 use super::text_encoder::EncodedText;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::heads::{self, Aggregation, LabelScheme, LabelledToken};
 use crate::kernels::MatrixMut;
 use crate::tokenizer::{Offsets, windows};
@@ -74,10 +74,7 @@ pub struct Tagger {
 pub struct TaggedText {
     text: String,
     ids: Vec<u32>,
-    /// In bytes.
     offsets: Vec<Offsets>,
-    /// In characters.
-    chars: Vec<Offsets>,
     windows: Vec<Range<usize>>,
     /// `[tokens, labels]`
     scores: Vec<f32>,
@@ -130,6 +127,16 @@ impl Task for Tagger {
         let tokenizer = self.model.tokenizer();
         room.tokenize(tokenizer, input);
         let ids = &room.tokens.ids;
+        let (labels, mut scores) = (self.labels.len(), Vec::new());
+        let count = ids.len().saturating_mul(labels);
+        // A model may have as many labels as its file has room for, and a text many tokens.
+        if scores.try_reserve_exact(count).is_err() {
+            return Err(Error::Input(format!(
+                "the scores of {labels} labels for each of {} tokens take more memory than there is; cut the text into several, or raise the limit (ulimit -v)",
+                ids.len()
+            )));
+        }
+        scores.resize(count, 0.0);
         let windows: Vec<_> = windows(ids.len(), self.window, self.overlap).collect();
         let before = batch.tokens();
         for window in &windows {
@@ -145,10 +152,9 @@ impl Task for Tagger {
         };
         let text = TaggedText {
             text: (*input).to_owned(),
-            ids: ids.clone(),
-            offsets: room.tokens.offsets.clone(),
-            chars: room.chars.clone(),
-            scores: vec![0.0; ids.len() * self.labels.len()],
+            scores,
+            ids: std::mem::take(&mut room.tokens.ids),
+            offsets: std::mem::take(&mut room.tokens.offsets),
             windows,
         };
         Ok((text, encoded))
@@ -171,7 +177,7 @@ impl Task for Tagger {
         }
     }
 
-    fn finish(&self, text: TaggedText, _: &mut SpanTokens) -> Vec<Entity> {
+    fn finish(&self, text: TaggedText, room: &mut SpanTokens) -> Vec<Entity> {
         let tokenizer = self.model.tokenizer();
         let tokens: Vec<LabelledToken<'_>> = text
             .ids
@@ -193,6 +199,8 @@ impl Task for Tagger {
         let join = |words: &[&str]| tokenizer.join(words.iter().copied());
         let aggregation = self.options.aggregation;
         let groups = heads::group(&self.scheme, &tokens, &text.scores, aggregation, join);
+        drop(tokens);
+        let [bytes, chars] = room.places(text.offsets, &text.text);
         let entities = groups.into_iter().map(|group| {
             let label = &self.labels[group.label];
             let (first, last) = (group.tokens.start, group.tokens.end - 1);
@@ -203,9 +211,9 @@ impl Task for Tagger {
                 },
                 score: group.score,
                 word: group.word,
-                start: text.chars[first].0,
-                end: text.chars[last].1,
-                bytes: text.offsets[first].0..text.offsets[last].1,
+                start: chars[first].0,
+                end: chars[last].1,
+                bytes: bytes[first].0..bytes[last].1,
                 index: (aggregation == Aggregation::None).then_some(self.leading + first),
             }
         });

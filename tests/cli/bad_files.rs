@@ -461,6 +461,19 @@ pub fn bad_files() -> Vec<Bad> {
             "tensor layer.0.output.input_scale is not finite at element 1",
             AGAIN,
         ),
+        (
+            with_header(|header| header["max_length"] = 4.into()),
+            "max_length is 4, expected at least 5: 3 special tokens and two of text",
+            AGAIN,
+        ),
+        (
+            with_header(|header| {
+                header["embedding"]["default_prompt_name"] = "query".into();
+                header["embedding"]["prompts"]["query"] = "a cat sleeps. ".repeat(4).into();
+            }),
+            "embedding.default_prompt_name is query, a prompt of 8 tokens or more, expected a shorter prompt",
+            AGAIN,
+        ),
     ]
 }
 

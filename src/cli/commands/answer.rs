@@ -1,7 +1,7 @@
 //! `bertlet answer`.
 
 use super::{
-    Input,
+    Input, record_shape,
     task::{Show, TaskCommand},
     task_format,
 };
@@ -19,12 +19,23 @@ use crate::{
     },
 };
 
+/// Most answers in a row of a table, which has columns for all of them, also where a text has few.
+const MOST_IN_TABLE: usize = 1000;
+
 /// Runs the command.
 pub fn answer(args: &AnswerArgs) -> Result<u8, Failure> {
     if args.input.pairs || args.input.pair_field.is_some() {
         return Err(Failure::usage(
             "answer takes pairs of a question and a text without --pairs; for records with fields give --question-field and --text-field",
         ));
+    }
+    let shape = record_shape(args.record.format, &args.input);
+    let is_table = matches!(shape, RecordShape::Csv | RecordShape::Tsv);
+    if is_table && args.top > MOST_IN_TABLE {
+        return Err(Failure::usage(format!(
+            "a table with columns for {} answers, but it has {MOST_IN_TABLE} at most; give a smaller -k, or --format jsonl, which holds as many as there are",
+            args.top
+        )));
     }
     let model = engine::open(&args.model)?;
     let options = AnswererOptions {
@@ -58,6 +69,7 @@ pub fn answer(args: &AnswerArgs) -> Result<u8, Failure> {
     let names = ["answer", "score", "start", "end"];
     format.columns = match args.top {
         1 => names.map(str::to_owned).to_vec(),
+        _ if !is_table => Vec::new(),
         top => (1..=top)
             .flat_map(|rank| names.map(|name| format!("{name}_{rank}")))
             .collect(),

@@ -8,6 +8,13 @@ use super::{
 use anyhow::{Context, Result, bail};
 use std::sync::Arc;
 
+/// Most columns of a table: every row of it takes memory for all of them, also where it is blank.
+const MOST_COLUMNS: usize = 100_000;
+
+/// Cells beyond the header's that the reason of a bad row shows, and how much of each, in characters.
+const SURPLUS: usize = 10;
+const SURPLUS_CHARS: usize = 100;
+
 /// Reads rows.
 pub struct Rows {
     reader: RowReader,
@@ -24,7 +31,7 @@ impl Rows {
     pub fn new(source: Source, options: InputOptions) -> Result<Self> {
         let tabs = options.format == InputFormat::Tsv;
         let mut reader = RowReader::new(source, tabs, options.max_record_bytes);
-        let mut cells = Cells::default();
+        let mut cells = Cells::new(MOST_COLUMNS);
         match reader.read(&mut cells)? {
             Row::End | Row::Whole => {}
             Row::Unclosed(column) => bail!("{}: {}", reader.place(), unclosed(column)),
@@ -34,6 +41,13 @@ impl Rows {
                 reader.place(),
                 too_long(length, options.max_record_bytes)
             ),
+        }
+        if cells.count() > MOST_COLUMNS {
+            bail!(
+                "{}: the header has {} columns, more than {MOST_COLUMNS}; leave out those that are not needed",
+                reader.place(),
+                cells.count()
+            );
         }
         let mut names = Vec::new();
         for name in cells.iter() {
@@ -62,9 +76,9 @@ impl Rows {
             first: find(&options.text_field)?,
             second: options.pair_field.as_deref().map(find).transpose()?,
             id: options.id_field.as_deref().map(find).transpose()?,
+            cells: Cells::new(names.len() + SURPLUS),
             names: names.into(),
             reader,
-            cells,
             options,
         })
     }
@@ -76,24 +90,31 @@ impl Rows {
 
     /// The row in `cells` as a record, bad for `reason` if there is one already.
     fn record(&self, place: Place, mut reason: Option<String>) -> Record {
-        let mut cells = Vec::with_capacity(self.names.len());
+        let columns = self.names.len();
+        let mut cells = Vec::with_capacity(columns);
+        let mut surplus = Vec::new();
         let mut replaced = false;
         for (column, cell) in self.cells.iter().enumerate() {
-            match decode(cell, self.options.strict) {
-                Ok((cell, lossy)) => {
+            let text = match decode(cell, self.options.strict) {
+                Ok((text, lossy)) => {
                     replaced |= lossy;
-                    cells.push(cell.into_owned());
+                    text
                 }
                 Err(error) => {
                     reason.get_or_insert(format!("column {}: {error}", column + 1));
-                    cells.push(String::from_utf8_lossy(cell).into_owned());
+                    String::from_utf8_lossy(cell)
                 }
+            };
+            match column < columns {
+                true => cells.push(text.into_owned()),
+                // What a table has no column for stands in the reason.
+                false => surplus.push(shortened(&text)),
             }
         }
-        if cells.len() != self.names.len() {
-            reason.get_or_insert(self.wrong_width(&cells));
-            // What a table has no column for stands in the reason.
-            cells.resize(self.names.len(), String::new());
+        if self.cells.count() != columns {
+            let blank = self.cells.count() == 1 && cells[0].is_empty();
+            reason.get_or_insert(self.wrong_width(blank, &surplus));
+            cells.resize(columns, String::new());
         }
         let id = self.id.map(|column| cells[column].clone());
         let texts = match reason {
@@ -116,24 +137,32 @@ impl Rows {
         }
     }
 
-    fn wrong_width(&self, cells: &[String]) -> String {
-        let columns = self.names.len();
-        let blank = cells.len() == 1 && cells[0].is_empty();
-        let surplus = match cells.get(columns..) {
-            Some(surplus) if !surplus.is_empty() => format!(" (beyond them: {surplus:?})"),
-            _ => String::new(),
-        };
+    fn wrong_width(&self, blank: bool, surplus: &[String]) -> String {
+        let (columns, found) = (self.names.len(), self.cells.count());
         if blank {
             return format!("the row is blank, the header has {columns} columns");
         }
-        let remedy = match cells.len() > columns {
+        let surplus = match found.saturating_sub(columns) {
+            0 => String::new(),
+            1..=SURPLUS => format!(" (beyond them: {surplus:?})"),
+            more => format!(
+                " (beyond them: {surplus:?} and {} more)",
+                more - surplus.len()
+            ),
+        };
+        let remedy = match found > columns {
             true => "quote a text that holds the separator",
             false => "quote a text that holds a line break",
         };
-        format!(
-            "the row has {} columns, the header has {columns}{surplus}; {remedy}",
-            cells.len()
-        )
+        format!("the row has {found} columns, the header has {columns}{surplus}; {remedy}")
+    }
+}
+
+/// The beginning of a cell: a message is no place for a whole text.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SURPLUS_CHARS) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 

@@ -6,15 +6,17 @@ use super::{
 };
 use crate::cli::output::json;
 use anyhow::Result;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
-use std::{fmt, ops::Range};
+use std::{borrow::Cow, fmt};
 
-/// A JSON object as text, with the places of its values.
+/// A JSON object as text. Its fields are looked for when they are wanted: a table of them would take many times the text.
 #[derive(Debug, Clone)]
 pub struct JsonObject {
     text: String,
-    fields: Vec<(String, Range<usize>)>,
 }
 
 impl JsonObject {
@@ -30,26 +32,27 @@ impl JsonObject {
                 kind(text)
             ));
         }
-        let Object(fields) = serde_json::from_str(text).map_err(|error| describe(&error))?;
-        let start = text.as_ptr() as usize;
-        let fields = fields
-            .into_iter()
-            .map(|(name, value)| {
-                let value = value.get();
-                let begin = value.as_ptr() as usize - start;
-                (name, begin..begin + value.len())
-            })
-            .collect();
+        each_field(text, |_, _| ()).map_err(|error| describe(&error))?;
         Ok(JsonObject {
             text: text.to_owned(),
-            fields,
         })
+    }
+
+    /// Shows all fields in their order, each with its value as JSON text.
+    fn each<'a>(&'a self, visit: impl FnMut(Cow<'a, str>, &'a str)) {
+        let read = each_field(&self.text, visit);
+        debug_assert!(read.is_ok(), "parsed before: {read:?}");
     }
 
     /// The value of a field as JSON text. Of several fields with the name the last counts.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, range) = self.fields.iter().rev().find(|(field, _)| field == name)?;
-        Some(&self.text[range.clone()])
+        let mut found = None;
+        self.each(|field, value| {
+            if field == name {
+                found = Some(value);
+            }
+        });
+        found
     }
 
     /// The value of a field that must be a string.
@@ -77,27 +80,24 @@ impl JsonObject {
     /// Writes the object with more fields at its end. A field of the same name is renamed (`input_…`); one without a
     /// value is not written.
     pub fn write_with(&self, out: &mut Vec<u8>, added: &[(&str, &[u8])]) {
-        let collides = |name: &str| added.iter().any(|(field, _)| *field == name);
-        let taken = |new: &str| self.fields.iter().any(|(name, _)| name == new);
+        let mut renames = json::Renames::new(added);
+        self.each(|name, _| renames.see(&name));
         let mut first = true;
-        if self.fields.iter().any(|(name, _)| collides(name)) {
+        if renames.are_needed() {
+            renames.settle();
             out.push(b'{');
-            for (name, range) in &self.fields {
+            self.each(|name, value| {
                 if !std::mem::take(&mut first) {
                     out.push(b',');
                 }
-                if collides(name) {
-                    json::string(out, &json::renamed(name, added, taken));
-                } else {
-                    json::string(out, name);
-                }
+                json::string(out, renames.name(&name));
                 out.push(b':');
-                out.extend_from_slice(&self.text.as_bytes()[range.clone()]);
-            }
+                out.extend_from_slice(value.as_bytes());
+            });
         } else {
-            let body = &self.text[..self.text.len() - 1];
-            out.extend_from_slice(body.trim_end().as_bytes());
-            first = self.fields.is_empty();
+            let body = self.text[..self.text.len() - 1].trim_end();
+            out.extend_from_slice(body.as_bytes());
+            first = body == "{";
         }
         for (name, value) in added.iter().filter(|(_, value)| !value.is_empty()) {
             if !std::mem::take(&mut first) {
@@ -116,8 +116,12 @@ impl JsonObject {
     }
 
     fn missing(&self, name: &str) -> String {
-        let mut names: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
-        names.truncate(10);
+        let mut names = Vec::new();
+        self.each(|field, _| {
+            if names.len() < 10 {
+                names.push(field);
+            }
+        });
         format!(
             "has no field {name:?}; it has {}",
             if names.is_empty() {
@@ -149,28 +153,42 @@ fn describe(error: &serde_json::Error) -> String {
     format!("is not valid JSON: {cause} at column {}", error.column())
 }
 
-struct Object<'a>(Vec<(String, &'a RawValue)>);
+/// A field's name: the text's own bytes unless it has escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Vec<(String, &'de RawValue)>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(fields)
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-                Err(E::custom("expected a JSON object"))
-            }
+/// Shows the fields of the object that `text` is to `visit`.
+fn each_field<'a>(
+    text: &'a str,
+    visit: impl FnMut(Cow<'a, str>, &'a str),
+) -> serde_json::Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Each(visit).deserialize(&mut deserializer)?;
+    deserializer.end()
+}
+
+struct Each<F>(F);
+
+impl<'de, F: FnMut(Cow<'de, str>, &'de str)> DeserializeSeed<'de> for Each<F> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Each<F> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some((Name(name), value)) = map.next_entry::<Name, &RawValue>()? {
+            (self.0)(name, value.get());
         }
-        deserializer.deserialize_map(Fields).map(Object)
+        Ok(())
+    }
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Err(E::custom("expected a JSON object"))
     }
 }
 
@@ -211,10 +229,7 @@ impl RecordReader for JsonLines {
             Ok(object) => object,
             Err(reason) => return Ok(Some(Record::bad(place, reason))),
         };
-        let (id, texts) = match read_fields(&object, &self.options) {
-            Ok((id, texts)) => (id, Ok(texts)),
-            Err(reason) => (None, Err(reason)),
-        };
+        let (id, texts) = read_fields(&object, &self.options);
         Ok(Some(Record {
             index: 0,
             place,
@@ -226,18 +241,19 @@ impl RecordReader for JsonLines {
     }
 }
 
+/// The record's name, also where its texts are bad: it says which record that is.
 fn read_fields(
     object: &JsonObject,
     options: &InputOptions,
-) -> Result<(Option<String>, Texts), String> {
+) -> (Option<String>, Result<Texts, String>) {
     let id = options.id_field.as_deref().map(|name| object.cell(name));
-    let second = options
-        .pair_field
-        .as_deref()
-        .map(|name| object.string(name));
-    let texts = Texts {
-        first: object.string(&options.text_field)?,
-        second: second.transpose()?,
-    };
-    Ok((id.transpose()?, texts))
+    let second = options.pair_field.as_deref();
+    let texts = object.string(&options.text_field).and_then(|first| {
+        let second = second.map(|name| object.string(name)).transpose()?;
+        Ok(Texts { first, second })
+    });
+    match id.transpose() {
+        Ok(id) => (id, texts),
+        Err(reason) => (None, texts.and(Err(reason))),
+    }
 }

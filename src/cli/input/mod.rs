@@ -89,7 +89,7 @@ impl Record {
         }
     }
 
-    /// Memory that the record's text takes, in bytes: what queues are bounded by.
+    /// Bytes of text, the user's fields included: what work is estimated by.
     pub fn size(&self) -> usize {
         let texts = match &self.texts {
             Ok(texts) => texts.first.len() + texts.second.as_ref().map_or(0, String::len),
@@ -102,7 +102,24 @@ impl Record {
         };
         texts + fields
     }
+
+    /// Memory that the record takes until it is written, in bytes: what queues are bounded by.
+    ///
+    /// A cell takes more than its text, and the columns' names, which all rows share, are in each record of JSON.
+    pub fn memory(&self) -> usize {
+        let columns = match &self.fields {
+            Fields::Columns { names, cells } => {
+                let names: usize = names.iter().map(String::len).sum();
+                names + cells.len() * (size_of::<String>() + ALLOCATION)
+            }
+            Fields::None | Fields::Json(_) => 0,
+        };
+        self.size() + columns
+    }
 }
+
+/// What an allocator adds to a short string, about.
+const ALLOCATION: usize = 16;
 
 /// A source of records.
 pub trait RecordReader: Send {
@@ -232,5 +249,7 @@ fn decode(bytes: &[u8], strict: bool) -> Result<(Cow<'_, str>, bool), String> {
     }
 }
 
+#[cfg(test)]
+mod bounds_tests;
 #[cfg(test)]
 mod tests;

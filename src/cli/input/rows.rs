@@ -20,15 +20,34 @@ pub enum Row {
 }
 
 /// The cells of one row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cells {
     bytes: Vec<u8>,
     /// Where each cell ends in `bytes`.
     ends: Vec<usize>,
+    /// Cells that are kept. A cell may be a single byte of the input and takes more than that here.
+    most: usize,
+    /// Cells that the row has, kept or not.
+    count: usize,
 }
 
 impl Cells {
-    /// The cells, in order.
+    /// No cells yet, and never more than `most`.
+    pub fn new(most: usize) -> Self {
+        Cells {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            most,
+            count: 0,
+        }
+    }
+
+    /// Cells that the row has, those included that were dropped.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The cells that were kept, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
@@ -39,6 +58,20 @@ impl Cells {
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.count = 0;
+    }
+
+    /// Whether the cell that is being read is kept.
+    fn has_room(&self) -> bool {
+        self.count < self.most
+    }
+
+    /// Ends the cell that is being read.
+    fn end(&mut self) {
+        if self.has_room() {
+            self.ends.push(self.bytes.len());
+        }
+        self.count += 1;
     }
 }
 
@@ -99,7 +132,7 @@ impl RowReader {
         }
     }
 
-    /// Reads the next row into `cells`, which never hold more than the limit.
+    /// Reads the next row into `cells`, which never hold more bytes than the limit.
     ///
     /// A quoted cell longer than the limit is an error that ends all reading: where its row ends cannot be known, and
     /// the rest of the input might be taken for text.
@@ -111,6 +144,7 @@ impl RowReader {
         let mut garbled = None;
         // Inside quotes, where CR, LF and both are a line end too.
         let mut quoted_cr = false;
+        let mut last = 0;
         loop {
             let available = match self.source.reader.fill_buf() {
                 Ok(available) => available,
@@ -144,18 +178,24 @@ impl RowReader {
                     ended = line_end;
                     if line_end {
                         self.next_line += 1;
-                        if !self.quoting {
-                            length -= self.drop_cr(cells, length);
+                        if !self.quoting && last == b'\r' {
+                            // In a row that is too long it may be dropped already.
+                            if length <= self.limit + 1 && cells.has_room() {
+                                cells.bytes.pop();
+                            }
+                            length -= 1;
                         }
-                        cells.ends.push(cells.bytes.len());
+                        cells.end();
                         break;
                     }
-                    cells.ends.push(cells.bytes.len());
+                    cells.end();
                     state = State::Start;
                     length += 1;
+                    last = byte;
                     continue;
                 }
                 length += 1;
+                last = byte;
                 let keep = match (state, byte) {
                     (State::Start, b'"') if self.quoting => {
                         (state, quoted, quoted_cr) = (State::Quoted, 0, false);
@@ -175,7 +215,7 @@ impl RowReader {
                         true
                     }
                     (State::Quote, _) => {
-                        garbled = garbled.or(Some(cells.ends.len() + 1));
+                        garbled = garbled.or(Some(cells.count + 1));
                         state = State::Plain;
                         true
                     }
@@ -196,7 +236,7 @@ impl RowReader {
                     );
                 }
                 // One byte more than the limit, for a CR that turns out to end the line.
-                if keep && length <= self.limit + 1 {
+                if keep && length <= self.limit + 1 && cells.has_room() {
                     cells.bytes.push(byte);
                 }
             }
@@ -205,17 +245,6 @@ impl RowReader {
                 return Ok(self.finished(cells, length, garbled));
             }
         }
-    }
-
-    /// Takes a CR off the end of a line, and returns how many bytes that were.
-    fn drop_cr(&self, cells: &mut Cells, length: u64) -> u64 {
-        let start = cells.ends.last().copied().unwrap_or(0);
-        // In a row that is too long the last byte is not the line's last; it is thrown away whole anyway.
-        if length <= self.limit + 1 && cells.bytes.len() > start && cells.bytes.ends_with(b"\r") {
-            cells.bytes.pop();
-            return 1;
-        }
-        0
     }
 
     fn finished(&self, cells: &mut Cells, length: u64, garbled: Option<usize>) -> Row {
@@ -238,11 +267,9 @@ impl RowReader {
             return Row::End;
         }
         self.next_line += 1;
-        cells.ends.push(cells.bytes.len());
+        cells.end();
         match self.finished(cells, length, garbled) {
-            Row::Whole | Row::Garbled(_) if state == State::Quoted => {
-                Row::Unclosed(cells.ends.len())
-            }
+            Row::Whole | Row::Garbled(_) if state == State::Quoted => Row::Unclosed(cells.count),
             row => row,
         }
     }

@@ -1,7 +1,7 @@
 use super::*;
 use std::io::Read;
 
-fn options(format: InputFormat) -> InputOptions {
+pub(super) fn options(format: InputFormat) -> InputOptions {
     InputOptions {
         format,
         pairs: false,
@@ -13,7 +13,7 @@ fn options(format: InputFormat) -> InputOptions {
     }
 }
 
-fn source(bytes: &[u8]) -> Source {
+pub(super) fn source(bytes: &[u8]) -> Source {
     let bytes = std::io::Cursor::new(bytes.to_vec());
     Source::new("in.txt", Box::new(bytes), ByteCounter::default()).unwrap()
 }
@@ -26,7 +26,7 @@ fn reader(bytes: &[u8], options: InputOptions) -> Box<dyn RecordReader> {
     }
 }
 
-fn read(bytes: &[u8], options: InputOptions) -> Vec<Record> {
+pub(super) fn read(bytes: &[u8], options: InputOptions) -> Vec<Record> {
     let mut reader = reader(bytes, options);
     let mut records = Vec::new();
     while let Some(record) = reader.next().unwrap() {
@@ -36,7 +36,7 @@ fn read(bytes: &[u8], options: InputOptions) -> Vec<Record> {
 }
 
 /// `line|text`, `line|first/second` or `line!reason` of each record.
-fn shown(bytes: &[u8], options: InputOptions) -> Vec<String> {
+pub(super) fn shown(bytes: &[u8], options: InputOptions) -> Vec<String> {
     let show = |record: Record| match record.texts {
         Ok(Texts {
             first,
@@ -444,4 +444,17 @@ fn a_quote_that_is_never_closed_does_not_swallow_the_input() {
         "{error}"
     );
     assert!(error.contains("is a quote missing?"), "{error}");
+}
+
+#[test]
+fn the_id_stays_with_a_bad_text() {
+    let mut options = options(InputFormat::Jsonl);
+    options.id_field = Some("id".to_owned());
+    let records = read(
+        b"{\"id\":\"5\",\"text\":1}\n{\"id\":6}\n{\"text\":\"a\"}\n",
+        options,
+    );
+    let ids: Vec<_> = records.iter().map(|record| record.id.as_deref()).collect();
+    assert_eq!(ids, [Some("5"), Some("6"), None]);
+    assert!(records.iter().all(|record| record.texts.is_err()));
 }

@@ -1,6 +1,7 @@
 //! Pieces of JSON text.
 
 use crate::cli::input::Fields;
+use std::collections::HashSet;
 
 /// A quoted string.
 pub fn string(out: &mut Vec<u8>, text: &str) {
@@ -72,6 +73,60 @@ pub fn renamed(name: &str, added: &[(&str, &[u8])], taken: impl Fn(&str) -> bool
     new
 }
 
+/// The names that a record's fields get beside those of `added`, found in one pass over all fields.
+pub struct Renames<'a> {
+    added: &'a [(&'a str, &'a [u8])],
+    /// For each of `added`, what a field of that name is called, if there is one.
+    new: Vec<Option<String>>,
+    /// The fields' names that [`renamed`] could choose: one of `added` behind any number of `input_`.
+    taken: HashSet<String>,
+}
+
+impl<'a> Renames<'a> {
+    /// No field has been seen.
+    pub fn new(added: &'a [(&'a str, &'a [u8])]) -> Self {
+        Renames {
+            added,
+            new: vec![None; added.len()],
+            taken: HashSet::new(),
+        }
+    }
+
+    /// Takes note of a field of the record.
+    pub fn see(&mut self, name: &str) {
+        let base = name.trim_start_matches("input_");
+        for (new, (added, _)) in self.new.iter_mut().zip(self.added) {
+            if name == *added {
+                new.get_or_insert_default();
+            } else if base.len() < name.len() && added.trim_start_matches("input_") == base {
+                self.taken.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// Whether a field has the name of a result.
+    pub fn are_needed(&self) -> bool {
+        self.new.iter().any(Option::is_some)
+    }
+
+    /// Chooses the names, when all fields have been seen.
+    pub fn settle(&mut self) {
+        let taken = |new: &str| self.taken.contains(new);
+        for (new, (added, _)) in self.new.iter_mut().zip(self.added) {
+            if let Some(new) = new {
+                *new = renamed(added, self.added, taken);
+            }
+        }
+    }
+
+    /// What a field is called.
+    pub fn name<'n>(&'n self, name: &'n str) -> &'n str {
+        let index = self.added.iter().position(|(added, _)| *added == name);
+        let new = index.and_then(|index| self.new[index].as_deref());
+        new.unwrap_or(name)
+    }
+}
+
 /// An object: the user's fields, then `added` (JSON values; an empty one only keeps its name free). A user's field of
 /// the same name is renamed.
 pub fn object(out: &mut Vec<u8>, fields: &Fields, added: &[(&str, &[u8])]) {
@@ -89,13 +144,11 @@ pub fn object(out: &mut Vec<u8>, fields: &Fields, added: &[(&str, &[u8])]) {
         out.push(b':');
     };
     if let Fields::Columns { names, cells } = fields {
+        let mut renames = Renames::new(added);
+        names.iter().for_each(|column| renames.see(column));
+        renames.settle();
         for (column, cell) in names.iter().zip(cells) {
-            if added.iter().any(|(field, _)| field == column) {
-                let taken = |new: &str| names.iter().any(|column| column == new);
-                name(out, &renamed(column, added, taken));
-            } else {
-                name(out, column);
-            }
+            name(out, renames.name(column));
             string(out, cell);
         }
     }

@@ -223,6 +223,9 @@ pub struct Summary {
 /// Bad records that are reported on stderr one by one where the output has them too; the others are only counted.
 const MOST_REPORTS: u64 = 100;
 
+/// Memory of records that may wait, for each worker and in bytes, also where single records are short: two jobs are in it.
+const WAITING: usize = 1 << 20;
+
 /// Runs `task` over all records into `sink`. On an error everything before it has been written.
 pub fn run(
     reader: Box<dyn RecordReader>,
@@ -236,7 +239,7 @@ pub fn run(
         workers: settings.workers,
         job_weight: settings.batch_tokens,
         split_weight: 256,
-        bytes: settings.max_record_bytes,
+        bytes: settings.max_record_bytes.max(settings.workers * WAITING),
     }));
     if let Some(signals) = signals {
         let queue = queue.clone();
@@ -463,5 +466,7 @@ fn report(done: Done, summary: &mut Summary, progress: &mut Option<Progress>) ->
     done.stop
 }
 
+#[cfg(test)]
+mod bounds_tests;
 #[cfg(test)]
 mod tests;

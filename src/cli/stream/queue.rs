@@ -38,9 +38,12 @@ pub struct Limits {
     pub job_weight: usize,
     /// A job does not wait to be split among workers below this weight.
     pub split_weight: usize,
-    /// Bytes of text that may wait besides one record.
+    /// Memory of records that may wait besides one, in bytes.
     pub bytes: usize,
 }
+
+/// Bytes of output that may wait for their turn, for each worker, besides what is in work.
+const OUTPUT: usize = 8 << 20;
 
 #[derive(Default)]
 struct State {
@@ -56,6 +59,7 @@ struct State {
     next_job: u64,
     next_written: u64,
     done: BTreeMap<u64, Done>,
+    done_bytes: usize,
 }
 
 impl State {
@@ -100,9 +104,9 @@ impl Queue {
 
     /// Adds a record, waiting for room. `false` if nothing more is wanted.
     pub fn push(&self, record: Record, weight: usize) -> bool {
-        let size = record.size();
+        let size = record.memory();
         // Two jobs for each worker wait, so that no worker ever does.
-        let most = 2 * self.limits.workers * self.limits.job_weight;
+        let most = (2 * self.limits.workers).saturating_mul(self.limits.job_weight);
         let mut state = self.lock();
         while !state.ending()
             && !state.waiting.is_empty()
@@ -141,7 +145,9 @@ impl Queue {
                 return None;
             }
             let ahead = state.next_job - state.next_written;
-            if ahead < 2 * self.limits.workers as u64 + 2 {
+            // A single record may have megabytes of output: where that waits already, nothing is added to it.
+            let room = state.done_bytes < self.limits.workers * OUTPUT;
+            if room && ahead < 2 * self.limits.workers as u64 + 2 {
                 if !state.waiting.is_empty() {
                     break;
                 }
@@ -166,7 +172,7 @@ impl Queue {
             }
             if let Some((record, weight)) = state.waiting.pop_front() {
                 total += weight;
-                state.waiting_bytes -= record.size();
+                state.waiting_bytes -= record.memory();
                 records.push(record);
             }
         }
@@ -185,6 +191,7 @@ impl Queue {
     /// Hands in the result of a job.
     pub fn finish(&self, turn: u64, done: Done) {
         let mut state = self.lock();
+        state.done_bytes += done.bytes.len();
         state.done.insert(turn, done);
         let is_next = turn == state.next_written;
         drop(state);
@@ -201,6 +208,7 @@ impl Queue {
             let turn = state.next_written;
             if let Some(done) = state.done.remove(&turn) {
                 state.next_written += 1;
+                state.done_bytes -= done.bytes.len();
                 drop(state);
                 self.work.notify_one();
                 return Next::Done(done);

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Hands out numbered records; `bad` ones are bad; fails at the end if asked to.
-struct Numbers {
+pub(super) struct Numbers {
     next: u64,
     end: u64,
     bad: Vec<u64>,
@@ -55,7 +55,7 @@ impl RecordReader for Numbers {
     }
 }
 
-fn numbers(end: u64, bad: &[u64], fail: bool) -> Box<Numbers> {
+pub(super) fn numbers(end: u64, bad: &[u64], fail: bool) -> Box<Numbers> {
     Box::new(Numbers {
         next: 0,
         end,
@@ -126,7 +126,7 @@ impl Task for Echo {
     }
 }
 
-fn settings(workers: usize, on_error: OnError) -> Settings {
+pub(super) fn settings(workers: usize, on_error: OnError) -> Settings {
     Settings {
         workers,
         team: 1,

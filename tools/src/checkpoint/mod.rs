@@ -239,7 +239,7 @@ fn max_length(
     };
     let needed = special(tokenizer.config.pair()).max(special(tokenizer.config.single()));
     ensure!(
-        length > needed,
+        length > needed + 1,
         "sequences of at most {length} tokens leave no room for text beside {needed} special tokens; raise max_seq_length or model_max_length"
     );
     Ok(length)
