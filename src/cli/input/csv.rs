@@ -150,9 +150,12 @@ impl Rows {
                 more - surplus.len()
             ),
         };
-        let remedy = match found > columns {
-            true => "quote a text that holds the separator",
-            false => "quote a text that holds a line break",
+        let tabs = self.options.format == InputFormat::Tsv;
+        let remedy = match (found > columns, tabs) {
+            (true, false) => "quote a text that holds the separator",
+            (false, false) => "quote a text that holds a line break",
+            (true, true) => "TSV has no quotes: replace tabs in a text, or give CSV",
+            (false, true) => "TSV has no quotes: replace line breaks in a text, or give CSV",
         };
         format!("the row has {found} columns, the header has {columns}{surplus}; {remedy}")
     }

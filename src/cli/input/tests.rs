@@ -419,6 +419,17 @@ fn tsv_has_no_quotes() {
 }
 
 #[test]
+fn a_tsv_row_of_the_wrong_width_is_not_told_to_quote() {
+    assert_eq!(
+        shown(b"n\ttext\n3\tx\ty\n4\n", options(InputFormat::Tsv)),
+        [
+            "2!the row has 3 columns, the header has 2 (beyond them: [\"y\"]); TSV has no quotes: replace tabs in a text, or give CSV",
+            "3!the row has 1 columns, the header has 2; TSV has no quotes: replace line breaks in a text, or give CSV"
+        ]
+    );
+}
+
+#[test]
 fn a_missing_column_is_named_with_those_that_are_there() {
     let error = csv::Rows::new(source(b"a,b\n1,2\n"), options(InputFormat::Csv)).err();
     assert_eq!(
