@@ -220,11 +220,11 @@ fn sentence_vectors_are_those_of_sentence_transformers() {
 /// converter's rounding may differ in a step between CPUs.
 /// Random weights quantize far worse than trained ones; tools/accuracy.py measures real models.
 const INT8_TOLERANCES: [(&str, &[f32]); 5] = [
-    ("classifier", &[0.00758, 0.216, 0.206, 0.0882]),
-    ("odd-shapes", &[0.00918, 0.119, 0.0752]),
-    ("wide-head", &[0.00925, 0.0777, 0.103]),
-    ("plain-cased", &[0.00735, 0.148, 0.351]),
-    ("sentence", &[0.00921, 0.138]),
+    ("classifier", &[0.00758, 0.205, 0.186, 0.0829]),
+    ("odd-shapes", &[0.00918, 0.124, 0.0487]),
+    ("wide-head", &[0.00925, 0.0809, 0.198]),
+    ("plain-cased", &[0.00735, 0.102, 0.255]),
+    ("sentence", &[0.00921, 0.148]),
 ];
 
 #[test]

@@ -76,7 +76,7 @@ pub fn check_entities(case: &Case) {
 
 #[test]
 fn int8_entities_stay_near_the_pipeline() {
-    for (name, most) in [("tag", 0.018), ("tag-cased", 0.022)] {
+    for (name, most) in [("tag", 0.030), ("tag-cased", 0.034)] {
         let (largest, agree) = label_differences(&case(name, "int8", "tags-int8"));
         println!("{name}: {largest:?}, {agree} of the labels agree");
         assert!(
