@@ -53,7 +53,10 @@ macro_rules! table {
                 = |p| product::linear(p, a, w, add, out);
             linear_quantize(
                 a: QuantizedView<'_>, w: PackedLinear<'_>, then: Then<'_>, values: &mut Vec<f32>, out: QuantizedViewMut<'_>
-            ) = |p| product::linear_quantize(p, a, w, then, values, out);
+            ) = |p| {
+                // SAFETY: the proof is one for this kernel's product too.
+                unsafe { product::linear_quantize((p.lanes(), linear as product::Linear), a, w, then, values, out) }
+            };
             products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
                 = |p| layer_norm::layer_norm(p.lanes(), x, weight, bias, eps);

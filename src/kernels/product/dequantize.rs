@@ -21,6 +21,23 @@ pub(super) struct Parts<'a, 'o> {
     pub(super) out: &'a mut MatrixMut<'o>,
 }
 
+impl Parts<'_, '_> {
+    /// Whether the step has the product's last group.
+    pub(super) fn is_last(&self) -> bool {
+        self.step.group + self.step.groups == self.groups
+    }
+
+    /// What earlier groups of the step's rows add up to, and where these go: null where a step has all groups. The one way to
+    /// them while a step is dequantized.
+    fn step_rows(&mut self) -> *mut Partial {
+        if self.step.groups == self.groups {
+            return std::ptr::null_mut();
+        }
+        let first = self.step.row - self.step.block;
+        self.partial[first..first + self.step.rows].as_mut_ptr()
+    }
+}
+
 /// What sixteen columns bring to their outputs in a group.
 #[derive(Clone, Copy)]
 struct Channels<F> {
@@ -30,8 +47,8 @@ struct Channels<F> {
 }
 
 /// `G` groups of `N` neighbouring panels, row by row. The first groups begin with the bias, others with what those before
-/// them left; the last ones go to the output, where they replace or (`ADD`) are added to what is there.
-pub(super) struct Rows<'a, L: Lanes, const N: usize, const G: usize, const ADD: bool> {
+/// them left; the last ones go to the output.
+pub(super) struct Rows<'a, L: Lanes, const N: usize, const G: usize> {
     lanes: L,
     channels: [[Channels<L::F>; N]; G],
     /// The next row's first group of these.
@@ -46,6 +63,8 @@ pub(super) struct Rows<'a, L: Lanes, const N: usize, const G: usize, const ADD: 
     from_stride: usize,
     to: *mut f32,
     to_stride: usize,
+    /// Whether results are added to what is there.
+    add: bool,
     row: usize,
     rows: usize,
     /// Of what the pointers point to.
@@ -59,41 +78,40 @@ const fn part_rows(n: usize) -> usize {
 }
 
 // No closures over vectors here: the compiler would not inline them into a function with the kernel's CPU features.
-impl<'a, L: Lanes, const N: usize, const G: usize, const ADD: bool> Rows<'a, L, N, G, ADD> {
+impl<'a, L: Lanes, const N: usize, const G: usize> Rows<'a, L, N, G> {
     /// All panels of a step, which are whole.
     #[inline(always)]
-    pub(super) fn of(lanes: L, parts: Parts<'a, '_>) -> Self {
-        let step = parts.step;
+    pub(super) fn of(lanes: L, mut parts: Parts<'a, '_>, add: bool) -> Self {
+        let (step, partial) = (parts.step, parts.step_rows());
         let column = step.panel * LANES;
         assert!(step.panels == N && column + N * LANES <= parts.w.n);
-        if step.group + step.groups == parts.groups {
-            let Parts { out, .. } = parts;
+        let (to, to_stride) = if parts.is_last() {
+            let out = &mut *parts.out;
             assert!(step.row + step.rows <= out.rows() && column + N * LANES <= out.columns());
             let stride = out.stride();
             // SAFETY: row and column are the matrix's.
             let to = unsafe { out.as_mut_ptr().add(step.row * stride + column) };
-            let parts = Parts { out, ..parts };
-            // SAFETY: so are all of the step's rows and of its columns.
-            unsafe { Self::panels(lanes, &parts, 0, to, stride) }
+            (to, stride)
         } else {
-            let first = step.row - step.block;
-            let to = parts.partial[first..first + step.rows].as_mut_ptr().cast();
-            // SAFETY: these are `MAX_PANELS` panels for each of the step's rows.
-            unsafe { Self::panels(lanes, &parts, 0, to, MAX_PANELS * LANES) }
-        }
+            (partial.cast(), MAX_PANELS * LANES)
+        };
+        // SAFETY: so are all of the step's rows and columns; `step_rows` has as many of `MAX_PANELS` panels.
+        let rows = unsafe { Self::panels(lanes, &parts, 0, partial, (to, to_stride)) };
+        Rows { add, ..rows }
     }
 
     /// `N` panels from the step's panel `first` on.
     ///
     /// # Safety
-    /// There are N·16 values for each of the step's rows behind `to`, `to_stride` apart, and nothing else uses them.
+    /// There are N·16 values for each of the step's rows behind `to`, `to_stride` apart, which nothing else uses; `partial` is
+    /// what [`Parts::step_rows`] gave.
     #[inline(always)]
     unsafe fn panels(
         lanes: L,
         parts: &Parts<'a, '_>,
         first: usize,
-        to: *mut f32,
-        to_stride: usize,
+        partial: *const Partial,
+        (to, to_stride): (*mut f32, usize),
     ) -> Self {
         let (w, step, stride) = (parts.w, parts.step, parts.stride);
         assert!(step.groups == G && first + N <= MAX_PANELS);
@@ -119,9 +137,11 @@ impl<'a, L: Lanes, const N: usize, const G: usize, const ADD: bool> Rows<'a, L, 
             let bias = w.bias[(step.panel + first) * LANES..].as_chunks().0;
             (bias[..N].as_ptr(), 0)
         } else {
-            let row = step.row - step.block;
-            let rows = &parts.partial[row..row + step.rows];
-            (rows[0].0[first..].as_ptr(), MAX_PANELS)
+            // SAFETY: one of the first row's panels.
+            (
+                unsafe { partial.cast::<[f32; LANES]>().add(first) },
+                MAX_PANELS,
+            )
         };
         Rows {
             lanes,
@@ -134,6 +154,7 @@ impl<'a, L: Lanes, const N: usize, const G: usize, const ADD: bool> Rows<'a, L, 
             from_stride,
             to,
             to_stride,
+            add: false,
             row: 0,
             rows: step.rows,
             lifetime: std::marker::PhantomData,
@@ -166,7 +187,7 @@ impl<'a, L: Lanes, const N: usize, const G: usize, const ADD: bool> Rows<'a, L, 
             }
             for (n, y) in y.iter().enumerate() {
                 let to = &mut *self.to.add(n * LANES).cast::<[f32; LANES]>();
-                let y = if ADD {
+                let y = if self.add {
                     lanes.add(lanes.load(to), *y)
                 } else {
                     *y
@@ -182,9 +203,7 @@ impl<'a, L: Lanes, const N: usize, const G: usize, const ADD: bool> Rows<'a, L, 
     }
 }
 
-impl<L: Lanes, const N: usize, const G: usize, const ADD: bool> Meanwhile
-    for Rows<'_, L, N, G, ADD>
-{
+impl<L: Lanes, const N: usize, const G: usize> Meanwhile for Rows<'_, L, N, G> {
     #[inline(always)]
     fn part(&mut self) {
         if self.row + part_rows(N) <= self.rows {
@@ -206,23 +225,24 @@ impl<L: Lanes, const N: usize, const G: usize, const ADD: bool> Meanwhile
 
 /// A step with other panels than whole pairs or fours: one by one, the output's by way of a buffer for a whole panel.
 #[inline(always)]
-pub(super) fn narrow<L: Lanes>(lanes: L, parts: Parts<'_, '_>, add: bool) {
-    let step = parts.step;
-    let is_last = step.group + step.groups == parts.groups;
+pub(super) fn narrow<L: Lanes>(lanes: L, mut parts: Parts<'_, '_>, add: bool) {
+    let (step, is_last) = (parts.step, parts.is_last());
+    let partial = parts.step_rows();
     let mut buffer = [[0.0; LANES]; BLOCK_ROWS];
     for panel in 0..step.panels {
-        let (to, stride): (*mut f32, _) = if is_last {
+        let (to, stride) = if is_last {
             (buffer[..step.rows].as_mut_ptr().cast(), LANES)
         } else {
-            let first = step.row - step.block;
-            let rows = &mut parts.partial[first..first + step.rows];
-            (rows[0].0[panel..].as_mut_ptr().cast(), MAX_PANELS * LANES)
+            // SAFETY: one of the first row's panels.
+            let to = unsafe { partial.cast::<f32>().add(panel * LANES) };
+            (to, MAX_PANELS * LANES)
         };
         // SAFETY: there is room for a panel of each of the step's rows.
         unsafe {
+            let to = (to, stride);
             match step.groups {
-                1 => Rows::<L, 1, 1, false>::panels(lanes, &parts, panel, to, stride).end(),
-                _ => Rows::<L, 1, 2, false>::panels(lanes, &parts, panel, to, stride).end(),
+                1 => Rows::<L, 1, 1>::panels(lanes, &parts, panel, partial, to).end(),
+                _ => Rows::<L, 1, 2>::panels(lanes, &parts, panel, partial, to).end(),
             }
         }
         if !is_last {

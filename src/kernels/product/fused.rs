@@ -1,6 +1,6 @@
 //! A product, an activation, and the quantization of the result for the product behind it.
 
-use super::{PackedLinear, Product, Workspace, run};
+use super::PackedLinear;
 use crate::lanes::Lanes;
 use crate::math::{self, Activation, Function};
 use crate::matrix::MatrixMut;
@@ -14,11 +14,17 @@ const ROWS: usize = 32;
 /// Results in f32 at a time, unless one group has more: 24 KiB, half of a first-level cache.
 const VALUES: usize = 6144;
 
+/// A kernel's [`linear`](super::linear), compiled.
+pub(crate) type Linear = unsafe fn(QuantizedView<'_>, PackedLinear<'_>, bool, MatrixMut<'_>);
+
 /// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, some rows at a time. `values` is working
-/// memory.
+/// memory. The product is called, for a second copy of it would make the program larger by a tenth.
+///
+/// # Safety
+/// The CPU can run `linear`.
 #[inline(always)]
-pub(crate) fn linear_quantize<P: Product>(
-    product: P,
+pub(crate) unsafe fn linear_quantize<L: Lanes>(
+    (lanes, linear): (L, Linear),
     a: QuantizedView<'_>,
     w: PackedLinear<'_>,
     (activation, input_scale): (Activation, &[f32]),
@@ -36,7 +42,6 @@ pub(crate) fn linear_quantize<P: Product>(
     if values.len() < height * width {
         values.resize(height * width, 0.0);
     }
-    let mut workspace = Workspace::default();
     let mut rest = out;
     for first in (0..a.rows()).step_by(height) {
         let rows = first..a.rows().min(first + height);
@@ -47,17 +52,16 @@ pub(crate) fn linear_quantize<P: Product>(
             let values = &mut values[..rows.len() * columns.len()];
             let mut y = MatrixMut::new(values, rows.len(), columns.len(), columns.len());
             let (a, w) = (a.row_range(rows.clone()), w.columns(columns.clone()));
-            run(product, &mut workspace, a, w, false, y.reborrow());
+            // SAFETY: the caller's promise.
+            unsafe { linear(a, w, false, y.reborrow()) };
             for first in columns.clone().step_by(group) {
                 let group = first..columns.end.min(first + group);
                 let (part, later) = y.split_columns(group.len());
                 y = later;
                 let scale = &input_scale[group.clone()];
                 let to = now.reborrow().column_range(group);
-                let lanes = product.lanes();
                 match activation {
                     Activation::Gelu => activated(lanes, math::Gelu, part, scale, to),
-                    Activation::GeluTanh => activated(lanes, math::GeluTanh, part, scale, to),
                     _ => other(lanes, activation, part, scale, to),
                 }
             }

@@ -9,7 +9,7 @@ mod plan;
 mod run;
 
 pub(crate) use alone::products;
-pub(crate) use fused::linear_quantize;
+pub(crate) use fused::{Linear, linear_quantize};
 pub(crate) use packed::groups;
 pub use packed::{MAX_K, PackedLinear, ShapeError};
 
@@ -17,7 +17,7 @@ use super::lanes::{LANES, Lanes};
 use super::math::Activation;
 use super::matrix::MatrixMut;
 use super::quantized::{Block, QuantizedView, bytes};
-use run::{Workspace, run};
+use run::run;
 
 /// What an instruction set adds to its [`Lanes`]: exact products of bytes.
 pub(crate) trait Product: Copy {
@@ -196,5 +196,5 @@ pub(crate) fn linear<P: Product>(
     add: bool,
     out: MatrixMut<'_>,
 ) {
-    run(product, &mut Workspace::default(), a, w, add, out);
+    run(product, a, w, add, out);
 }

@@ -10,31 +10,11 @@ use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
 use std::mem::MaybeUninit;
 
-/// What lasts from one product to the next.
-pub(super) struct Workspace<P: Product> {
-    accumulators: [Accumulators; 2],
-    state: P::State,
-}
-
-impl<P: Product> Default for Workspace<P> {
-    #[inline(always)]
-    fn default() -> Self {
-        Workspace {
-            accumulators: [Accumulators::default(), Accumulators::default()],
-            state: P::State::default(),
-        }
-    }
-}
-
-/// out = a·wᵀ + bias, added to what is there with `add`. Each step is multiplied while the one before it is dequantized, so
-/// that neither waits for the other's results.
+/// out = a·wᵀ + bias, added to what is there with `add`. With tiles, each step is multiplied while the one before it is
+/// dequantized, so that neither waits for the other's results.
 #[inline(always)]
 pub(super) fn run<P: Product>(
     product: P,
-    Workspace {
-        accumulators,
-        state,
-    }: &mut Workspace<P>,
     a: QuantizedView<'_>,
     w: PackedLinear<'_>,
     add: bool,
@@ -44,6 +24,8 @@ pub(super) fn run<P: Product>(
         return;
     }
     const { assert!(P::NR <= MAX_PANELS && P::MR <= BLOCK_ROWS) };
+    let mut accumulators = [Accumulators::default(), Accumulators::default()];
+    let mut state = P::State::default();
     let mut plan = Plan::of(a, w);
     let mut block = MaybeUninit::uninit();
     let partial: &mut [Partial] = match plan.groups > GROUPS_TOGETHER {
@@ -51,18 +33,23 @@ pub(super) fn run<P: Product>(
         false => &mut [],
     };
     let mut before: Option<Step> = None;
-    let [one, other] = accumulators;
+    let [one, other] = &mut accumulators;
     let (mut fill, mut full) = (one, other);
     loop {
         let now = plan.next::<P>();
         let multiply = Multiply {
             product,
-            state: &mut *state,
+            state: &mut state,
             plan: &plan,
             a,
             w,
             step: now,
             accumulators: fill,
+        };
+        // Without tiles there is nothing meanwhile: one copy of the product serves all forms of what follows it.
+        let multiply = match P::TILE_ROWS {
+            1 => multiply.at_once(),
+            _ => multiply,
         };
         match before {
             None => multiply.with(Nothing),
@@ -100,19 +87,35 @@ struct Multiply<'a, P: Product> {
 }
 
 impl<P: Product> Multiply<'_, P> {
+    /// Multiplies now, and leaves nothing to multiply.
     #[inline(always)]
-    fn with(self, mut meanwhile: impl Meanwhile) {
-        if let Some(step) = self.step {
-            let mut index = 0;
-            while index < step.groups {
-                let tile = self.plan.tile(self.a, self.w, step, index);
-                let accumulators = &mut self.accumulators.0[index];
-                self.product
-                    .multiply(self.state, tile, accumulators, &mut meanwhile);
-                index += 1;
-            }
+    fn at_once(mut self) -> Self {
+        self.multiply(&mut Nothing);
+        self.step = None;
+        self
+    }
+
+    #[inline(always)]
+    fn with(mut self, mut meanwhile: impl Meanwhile) {
+        if P::TILE_ROWS > 1 {
+            self.multiply(&mut meanwhile);
         }
         meanwhile.end();
+    }
+
+    #[inline(always)]
+    fn multiply(&mut self, meanwhile: &mut impl Meanwhile) {
+        let Some(step) = self.step else {
+            return;
+        };
+        let mut index = 0;
+        while index < step.groups {
+            let tile = self.plan.tile(self.a, self.w, step, index);
+            let accumulators = &mut self.accumulators.0[index];
+            self.product
+                .multiply(self.state, tile, accumulators, meanwhile);
+            index += 1;
+        }
     }
 }
 
@@ -122,21 +125,13 @@ fn dequantize<P: Product>(multiply: Multiply<'_, P>, parts: Parts<'_, '_>, add: 
     const { assert!(GROUPS_TOGETHER == 2) };
     let lanes = multiply.product.lanes();
     let step = parts.step;
-    let add = add && step.group + step.groups == parts.groups;
+    let add = add && parts.is_last();
     let is_whole = (step.panel + step.panels) * LANES <= parts.w.n;
-    macro_rules! with {
-        ($n:literal, $g:literal) => {
-            match add {
-                true => multiply.with(Rows::<_, $n, $g, true>::of(lanes, parts)),
-                false => multiply.with(Rows::<_, $n, $g, false>::of(lanes, parts)),
-            }
-        };
-    }
     match (step.panels, step.groups) {
-        (4, 2) if is_whole => with!(4, 2),
-        (4, 1) if is_whole => with!(4, 1),
-        (2, 2) if is_whole => with!(2, 2),
-        (2, 1) if is_whole => with!(2, 1),
+        (4, 2) if is_whole => multiply.with(Rows::<_, 4, 2>::of(lanes, parts, add)),
+        (4, 1) if is_whole => multiply.with(Rows::<_, 4, 1>::of(lanes, parts, add)),
+        (2, 2) if is_whole => multiply.with(Rows::<_, 2, 2>::of(lanes, parts, add)),
+        (2, 1) if is_whole => multiply.with(Rows::<_, 2, 1>::of(lanes, parts, add)),
         _ => {
             multiply.with(Nothing);
             narrow(lanes, parts, add);
