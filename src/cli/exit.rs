@@ -1,6 +1,7 @@
 //! How a run ends: exit codes and what goes to stderr.
 
 use super::output::sink::OutputFailed;
+use crate::kernels::OutOfMemory;
 use signal_hook::consts::signal::SIGXFSZ;
 use std::{fmt, io::Write, panic, process, sync::Arc};
 
@@ -23,14 +24,13 @@ pub const SIGNAL: u8 = 128;
 pub const HELP: &str = "\
 Exit codes:
   0  done (also when the reader of the output closes the pipe early)
-  1  stopped: a bad record under --on-error stop, or input that cannot be read
+  1  stopped: a bad record under --on-error stop, input that cannot be read, or no memory for a batch
   2  the command line is wrong
   3  finished, but some records were bad (--on-error skip or record)
   4  the model cannot be used: missing, damaged, changed during the run, or without what the command needs
   5  the output cannot be written: the disk is full, no permission, it is an input
   130, 143  interrupted by SIGINT or SIGTERM; the output ends between two records (see --resume)
-  134  out of memory in the midst of a batch (SIGABRT): raise the limit (ulimit -v), or give fewer --threads or a
-       smaller --batch-tokens; --resume goes on";
+  134  memory ran out where nothing could be done about it (SIGABRT): allow more (see ulimit -v); --resume goes on";
 
 /// An error with the exit code that it leads to.
 #[derive(Debug)]
@@ -89,6 +89,13 @@ pub fn no_thread(cause: impl fmt::Display) -> String {
 pub fn report_panics() {
     panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
+        if let Some(OutOfMemory { bytes }) = payload.downcast_ref() {
+            message(format_args!(
+                "out of memory: {bytes} bytes of working memory for a batch cannot be had; allow more (see ulimit -v), or give \
+                 fewer --threads or a smaller --batch-tokens; a file's answers so far are gone on with by --resume"
+            ));
+            process::exit(FAILED.into());
+        }
         let cause = match payload.downcast_ref::<String>() {
             Some(text) => text.as_str(),
             None => payload

@@ -23,7 +23,7 @@ pub(crate) use tensors::EncoderTensors;
 
 use crate::format::header::Precision;
 use crate::format::{self, ModelFile};
-use crate::kernels::{Activation, Kernel, Matrix, QuantizedRows, Team};
+use crate::kernels::{Activation, Kernel, Matrix, QuantizedRows, Team, grow};
 use layer::{FEED_FORWARD_ROWS, MemberScratch};
 use std::ops::Range;
 
@@ -209,7 +209,5 @@ pub(crate) fn activation(activation: format::header::Activation) -> Activation {
 
 /// Makes room for `length` values without touching those that are there.
 fn resize(values: &mut Vec<f32>, length: usize) {
-    if values.len() < length {
-        values.resize(length, 0.0);
-    }
+    grow(values, length, 0.0);
 }

@@ -1,5 +1,6 @@
 //! 8-bit rows with their ranges: the left operand of an integer product.
 
+use super::memory::grow;
 use super::product::groups;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -44,18 +45,12 @@ impl QuantizedRows {
         assert!(group > 0 && group.is_multiple_of(64), "group of {group}");
         let ranges = rows * groups(k, group);
         let blocks = rows * k.div_ceil(64);
-        if self.blocks.len() < blocks {
-            self.blocks.resize(blocks, Block([0; 64]));
-        }
-        if self.ranges.len() < ranges {
-            self.ranges.resize(
-                ranges,
-                RowRange {
-                    scale: 0.0,
-                    low: 0.0,
-                },
-            );
-        }
+        grow(&mut self.blocks, blocks, Block([0; 64]));
+        let none = RowRange {
+            scale: 0.0,
+            low: 0.0,
+        };
+        grow(&mut self.ranges, ranges, none);
         self.rows = rows;
         self.k = k;
         self.group = group;

@@ -17,6 +17,7 @@ use super::pack::{pack_keys, pack_queries, pack_values};
 use crate::lanes::{LANES, Lanes};
 use crate::math;
 use crate::matrix::{Matrix, MatrixMut};
+use crate::memory::grow;
 use crate::product::{Product, Tile};
 use crate::quantized::Block;
 use std::ops::Range;
@@ -283,12 +284,6 @@ impl Head {
         grow(&mut self.value_sums, shape.channels, 0.0);
         grow(&mut self.products, 2 * P::tall_rows(2), [0; LANES]);
         grow(&mut self.transposed, shape.channels, [0.0; LANES]);
-    }
-}
-
-fn grow<T: Copy>(buffer: &mut Vec<T>, length: usize, fill: T) {
-    if buffer.len() < length {
-        buffer.resize(length, fill);
     }
 }
 

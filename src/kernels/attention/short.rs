@@ -8,6 +8,7 @@
 use crate::lanes::{LANES, Lanes};
 use crate::math;
 use crate::matrix::{Matrix, MatrixMut};
+use crate::memory::grow;
 use std::ops::Range;
 
 /// Working memory of one head.
@@ -31,8 +32,9 @@ pub(super) fn attention<L: Lanes>(
     mut out: MatrixMut<'_>,
 ) {
     let head_size = query.columns();
-    grow(&mut head.queries, head_size.next_multiple_of(LANES));
-    grow(&mut head.weights, key.rows());
+    let empty = [0.0; LANES];
+    grow(&mut head.queries, head_size.next_multiple_of(LANES), empty);
+    grow(&mut head.weights, key.rows(), empty);
     let (values, stride) = pad(lanes, value, &mut head.values);
     for first in (0..query.rows()).step_by(LANES) {
         let rows = first..query.rows().min(first + LANES);
@@ -55,12 +57,6 @@ pub(super) fn attention<L: Lanes>(
     }
 }
 
-fn grow(buffer: &mut Vec<[f32; LANES]>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, [0.0; LANES]);
-    }
-}
-
 /// Values with whole vectors of channels: those that are there, or a padded copy.
 #[inline(always)]
 fn pad<'a, L: Lanes>(
@@ -73,7 +69,7 @@ fn pad<'a, L: Lanes>(
         return (value.as_ptr(), value.stride());
     }
     let chunks = head_size.div_ceil(LANES);
-    grow(padded, value.rows() * chunks);
+    grow(padded, value.rows() * chunks, [0.0; LANES]);
     for (row, to) in padded
         .chunks_exact_mut(chunks)
         .enumerate()

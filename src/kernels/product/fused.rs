@@ -4,6 +4,7 @@ use super::PackedLinear;
 use crate::lanes::Lanes;
 use crate::math::{self, Activation, Function};
 use crate::matrix::MatrixMut;
+use crate::memory::grow;
 use crate::quantize::{TOGETHER, activate_quantize_some, quantize_some};
 use crate::quantized::{QuantizedView, QuantizedViewMut};
 use crate::rows;
@@ -39,9 +40,7 @@ pub(crate) unsafe fn linear_quantize<L: Lanes>(
     let height = ROWS.min(a.rows());
     // Few rows have several groups at a time, for the last step of a product is dequantized alone.
     let width = n.min((VALUES / height / group).max(1) * group);
-    if values.len() < height * width {
-        values.resize(height * width, 0.0);
-    }
+    grow(values, height * width, 0.0);
     let mut rest = out;
     for first in (0..a.rows()).step_by(height) {
         let rows = first..a.rows().min(first + height);
