@@ -25,8 +25,8 @@ pub struct Signals(Arc<Mutex<Option<Action>>>);
 type Action = Box<dyn FnOnce(i32) + Send>;
 
 impl Signals {
-    /// Begins to catch them; until [`Signals::hand_over`], while there is no output yet, the first ends the process. A signal that the process was told to ignore (as `nohup` and shells do for work in the
-    /// background) stays ignored.
+    /// Begins to catch them; until [`Signals::hand_over`], while there is no output yet, the first ends the process. A signal
+    /// that the process was told to ignore (as `nohup` and shells do for work in the background) stays ignored.
     pub fn catch() -> Result<Self> {
         let setting = || "the handling of SIGINT and SIGTERM cannot be set up";
         let (wake, writer) = UnixStream::pair().with_context(setting)?;

@@ -14,7 +14,7 @@ use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, QuantizedViewMut, 
 use std::ops::Range;
 
 /// Tokens that pass through a whole feed-forward together on each thread: their inner states, the widest of all, then
-/// stay in the second-level cache (64 × 1,536 f32 are 384 KiB).
+/// stay in the second-level cache (64 × 1,536 are 384 KiB in f32, 96 KiB in bytes).
 pub(super) const FEED_FORWARD_ROWS: usize = 64;
 
 /// Outputs of a part of a product: whole tiles of every kernel.
