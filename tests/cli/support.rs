@@ -63,10 +63,14 @@ impl Directory {
     }
 
     /// A shell's script in this directory, for which the binary is `$0`, with the tiny model in the environment.
+    ///
+    /// With one arena: glibc makes more of them when threads happen to meet in `malloc`, each with address space of its
+    /// own, so that what a limit of it leaves room for would be chance.
     pub fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("sh");
         command
             .args(["-c", script, env!("CARGO_BIN_EXE_bertlet")])
+            .env("MALLOC_ARENA_MAX", "1")
             .env("BERTLET_MODEL", self.path("model.bertlet"))
             .current_dir(&self.0);
         command
