@@ -755,6 +755,12 @@ fn what_a_task_cannot_do_is_one_clear_line() {
         ),
         (
             &labels,
+            &["classify", "--labels-file", "/dev/zero", "a cat"],
+            2,
+            "/dev/zero: the labels take more than 16777216 bytes; name fewer",
+        ),
+        (
+            &labels,
             &["classify", "--labels", "a,,b", "a cat"],
             2,
             "label 2 has no name; between two commas there must be one",

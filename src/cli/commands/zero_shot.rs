@@ -25,7 +25,7 @@ use crate::{
     entailment,
 };
 use anyhow::{Context, Result, anyhow};
-use std::path::Path;
+use std::{fs::File, io::Read, path::Path};
 
 /// Runs the command with the user's labels; `None` if there are none.
 pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failure> {
@@ -161,10 +161,21 @@ fn by_vectors(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8
     run_batches((model.clone(), text), nearest, input, io, None)
 }
 
+/// Most bytes of a file of labels. There are devices that never end.
+const LABELS_SIZE: u64 = 16 << 20;
+
 /// A label a line, with example phrases behind tabs; empty lines do not count.
 fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
-    let bytes = std::fs::read(path)
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LABELS_SIZE + 1).read_to_end(&mut bytes))
         .with_context(|| format!("{}: the labels cannot be read", path.display()))?;
+    if bytes.len() as u64 > LABELS_SIZE {
+        return Err(Failure::usage(format!(
+            "{}: the labels take more than {LABELS_SIZE} bytes; name fewer",
+            path.display()
+        )));
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
