@@ -1,9 +1,11 @@
 //! The program as it is shipped: version, bundles, odd surroundings.
 
 use super::support::{Directory, Ran, model};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn the_version_says_what_was_built() {
@@ -16,12 +18,18 @@ fn the_version_says_what_was_built() {
 }
 
 fn run(program: &Path, arguments: &[&str], stdin: Stdio) -> Ran {
-    let output = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .stdin(stdin)
-        .output()
-        .unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().stdin(stdin);
+    // A program that a test wrote is busy while a process that another test forks meanwhile has the file open too, which is
+    // until that one runs its own program.
+    let output = loop {
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            output => break output.unwrap(),
+        }
+    };
     Ran::from(output)
 }
 
