@@ -2,6 +2,9 @@
 
 #[path = "../tools/tests/golden/make.rs"]
 mod make;
+#[allow(dead_code)] // the tokenizer's own tests use all of it
+#[path = "../tests/tokenizer/support.rs"]
+pub(super) mod reference;
 
 use super::{TARGETS, Target};
 use bertlet::Model;
@@ -10,6 +13,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Golden checkpoints and precisions of the models: every kind of tokenizer, of encoder and of head.
 const MODELS: [(&str, &str); 16] = [
@@ -65,6 +69,8 @@ pub struct Bases {
     /// A small model for each of [`MODELS`].
     pub(super) models: Vec<Vec<u8>>,
     pub(super) open: Vec<Model>,
+    /// WordPiece beside that of `tokenizers`, by all of its rules and by hardly any.
+    pub(super) tokenizers: Mutex<[reference::Both; 2]>,
     /// `model.safetensors` behind its header.
     pub(super) weights: Vec<u8>,
     /// Names and contents of the files in a `pytorch_model.bin`.
@@ -88,10 +94,15 @@ impl Bases {
         make_checkpoints(&folder);
         let file = fs::read(make::golden().join("classifier/model.safetensors")).unwrap();
         let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let tokens = reference::vocabulary(3000);
+        let specials = reference::special_tokens(&tokens);
+        let tokenizers = [reference::UNCASED, reference::CASED]
+            .map(|rules| reference::Both::new(&tokens, rules, &specials));
         Bases {
             folder,
             models,
             open,
+            tokenizers: Mutex::new(tokenizers),
             weights: file[8 + length..].to_vec(),
             torch: unpacked(&make::golden().join("classifier-pickle/pytorch_model.bin")),
         }
@@ -103,7 +114,11 @@ impl Bases {
         let models = folder.join("models");
         fs::create_dir_all(&models).unwrap();
         for ((name, precision), bytes) in MODELS.into_iter().zip(&self.models) {
-            fs::write(models.join(make::file_name(name, precision)), bytes).unwrap();
+            // Renamed: other fuzzers may have a model mapped.
+            let path = models.join(make::file_name(name, precision));
+            let unfinished = path.with_extension(std::process::id().to_string());
+            fs::write(&unfinished, bytes).unwrap();
+            fs::rename(unfinished, path).unwrap();
         }
         for target in TARGETS {
             let folder = folder.join(target.name());
@@ -145,6 +160,7 @@ impl Bases {
                 "A good film!",
                 "ΑΣ ﬁ Å 中文 e\u{301}\u{301}",
                 "[CLS] \0\u{200d}\u{1f600}",
+                "İstanbul\u{307} 각\u{1100}\u{1161} \u{F73}\u{301}##s x[SEP]y",
             ]
             .map(|text| text.as_bytes().to_vec())
             .to_vec(),

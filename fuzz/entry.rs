@@ -171,7 +171,15 @@ impl Bases {
         Ok(())
     }
 
+    /// Our own tokenizer must give what `tokenizers` gives; all of them, ids and offsets that exist.
     fn tokenizer(&self, text: &str) -> Taken {
+        // The reference takes seconds for longer ones where a sanitizer watches it.
+        let start = &text[..text.floor_char_boundary(4096)];
+        // A failed run poisons it, and is over.
+        for both in self.tokenizers.lock().unwrap().iter_mut() {
+            let difference = both.difference(start);
+            assert!(difference.is_none(), "{}", difference.unwrap_or_default());
+        }
         let characters = text.chars().count();
         for model in &self.open {
             let tokenizer = model.tokenizer();
