@@ -165,15 +165,12 @@ fn linear_and_quantize_128(bencher: Bencher, name: &str) {
     let a = quantized(kernel, 128, 384);
     let mut out = QuantizedRows::new();
     out.resize(128, 1536, GROUP);
-    let mut inner = vec![0.0; 128 * 1536];
+    let mut buffer = Vec::new();
     bencher
         .counter(ItemsCount::new(128 * 384 * 1536usize))
         .bench_local(|| {
-            let y = MatrixMut::new(&mut inner, 128, 1536, 1536);
-            let epilogue = Epilogue::Store(Activation::Gelu);
-            kernel.linear(a.view(), layer.packed(), epilogue, y);
-            let y = Matrix::new(&inner, 128, 1536, 1536);
-            kernel.quantize_rows(y, Some(&scale), out.view_mut());
+            let then = (Activation::Gelu, &scale[..]);
+            kernel.linear_quantize(a.view(), layer.packed(), then, &mut buffer, out.view_mut());
         });
 }
 

@@ -93,11 +93,14 @@ fn latency(embedder: &Embedder) -> Result<Value> {
             warm += 1;
         }
         let mut times = Vec::with_capacity(runs);
+        let (whole, processor) = (Instant::now(), processor_seconds()?);
         for run in 0..runs {
             let began = Instant::now();
             embedder.embed_batches(&batches[run % batches.len()])?;
             times.push(began.elapsed().as_secs_f64() * 1e3);
         }
+        let processor = processor_seconds()? - processor;
+        let cpu_per_wall = processor / whole.elapsed().as_secs_f64();
         times.sort_by(f64::total_cmp);
         let figures = json!({
             "median": times[runs / 2],
@@ -105,10 +108,21 @@ fn latency(embedder: &Embedder) -> Result<Value> {
             "p90": times[runs * 9 / 10],
             "min": times[0],
             "n": runs,
+            "cpu_per_wall": cpu_per_wall,
         });
         out.insert(length.to_owned(), figures);
     }
     Ok(Value::Object(out))
+}
+
+/// What this process has used on all processors, in hundredths, as Linux counts it for programs.
+fn processor_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The second field is a name in brackets; times are fields 14 and 15.
+    let (_, fields) = stat.rsplit_once(')').context("/proc/self/stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: Vec<f64> = ticks.map(str::parse).collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
 fn throughput(

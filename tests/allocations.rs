@@ -51,7 +51,8 @@ fn a_second_pass_allocates_nothing() {
         "Nüchtern betrachtet: naja.",
     ];
     let (mut vectors, mut logits) = (Vec::new(), Vec::new());
-    let mut pass = || {
+    let mut pass = |threads| {
+        encoder.set_threads(threads);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         batch.clear();
         vectors.clear();
@@ -64,8 +65,12 @@ fn a_second_pass_allocates_nothing() {
         assert_eq!((vectors.len(), logits.len()), (4 * 384, 4 * 2));
         ALLOCATIONS.load(Ordering::Relaxed) - before
     };
-    let first = pass();
+    let first = pass(1);
     assert!(first > 0, "the counter counts");
-    pass();
-    assert_eq!(pass(), 0);
+    for threads in [1, 3] {
+        // The helpers start in the first pass.
+        pass(threads);
+        pass(threads);
+        assert_eq!(pass(threads), 0, "{threads} threads");
+    }
 }

@@ -44,10 +44,12 @@ pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
     }
     in_range("vocab_size", config.vocab_size, MAX_SIZE)?;
     in_range("type_vocab_size", config.type_vocab_size, 256)?;
+    // And the sum of 2^15 weights of attention: 32,768 · 65,535 < 2^31.
+    const MAX_POSITIONS: usize = 1 << 15;
     in_range(
         "max_position_embeddings",
         config.max_position_embeddings,
-        MAX_INPUTS,
+        MAX_POSITIONS,
     )?;
     in_range(
         "max_length",

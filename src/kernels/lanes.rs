@@ -48,7 +48,7 @@ pub(crate) trait Lanes: Copy {
     /// `if mask { a } else { b }`.
     fn select(self, mask: Self::M, a: Self::F, b: Self::F) -> Self::F;
 
-    /// Nearest integer, ties to even. Beyond 2³¹ and for NaN instruction sets differ, but in the highest bit alone.
+    /// Nearest integer, ties to even. Beyond ±2³¹ and for NaN instruction sets differ, and no caller may look at the result.
     fn round(self, a: Self::F) -> Self::I;
     /// Correctly rounded.
     fn to_float(self, a: Self::I) -> Self::F;

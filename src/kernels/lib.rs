@@ -30,7 +30,7 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use attention::AttentionScratch;
+pub use attention::{AttentionScratch, MAX_KEYS};
 pub use math::Activation;
 pub use matrix::{Matrix, MatrixMut};
 pub use memory::{OutOfMemory, grow};
@@ -290,12 +290,13 @@ impl Kernel {
         unsafe { (self.0.activation)(x, activation) }
     }
 
-    /// Attention of one sequence, a short one in f32 and a long one in 8-bit integers: softmax(scale·query·keyᵀ)·value of each of `heads` heads into `out`,
-    /// `[queries, heads·head_size]`, with query `[queries, heads·head_size]`, key and value `[keys, heads·head_size]`. The
-    /// queries may be any of the sequence's; each result depends on its own query and on all keys and values of its head.
+    /// Attention of one sequence, a short one in f32 and a long one in 8-bit integers: softmax(scale·query·keyᵀ)·value of
+    /// each of `heads` heads into `out`, `[queries, heads·head_size]`, with query `[queries, heads·head_size]`, key and value
+    /// `[keys, heads·head_size]`. The queries may be any of the sequence's; each result depends on its own query and on all
+    /// keys and values of its head.
     ///
     /// # Panics
-    /// If the shapes differ, or the columns are not those of so many heads.
+    /// If the shapes differ, the columns are not those of so many heads, or there are more than [`MAX_KEYS`] keys.
     pub fn attention(
         &self,
         [query, key, value]: [Matrix<'_>; 3],
@@ -315,6 +316,7 @@ impl Kernel {
             "attention: {columns} columns are not {heads} heads"
         );
         assert_eq!(key.rows(), value.rows(), "attention: keys and values");
+        assert!(key.rows() <= MAX_KEYS, "attention: {} keys", key.rows());
         assert_eq!(
             (out.rows(), out.columns()),
             (query.rows(), columns),

@@ -42,8 +42,7 @@ pub(crate) struct Table {
     pub(crate) matrix_product_f32: unsafe fn(&[f32], Matrix<'_>, MatrixMut<'_>),
 }
 
-/// `functions! { PROOF; fn name(arguments) = what to run with the proof; … }`: each function, compiled with the
-/// features and named in a table.
+/// `table!(NAME, PROOF, SUPPORTED, features FEATURES)`: a kernel's functions, each compiled with these features.
 macro_rules! table {
     ($name:literal, $proof:path, $supported:path $(, features $features:literal)?) => {{
         table!(@functions $proof $(, $features)?;

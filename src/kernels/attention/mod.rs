@@ -17,6 +17,9 @@ pub struct AttentionScratch {
     short: short::Head,
 }
 
+/// Most keys: i32 holds the sum of so many weights of 16 bits, and of their high bytes' products with values.
+pub const MAX_KEYS: usize = 1 << 15;
+
 /// Longest sequences whose attention is computed in f32: about here it takes as long as in integers with AMX and AVX-512 VNNI,
 /// and half as long at 24 tokens (measured beside each other; AVX2 has no product of bytes and is faster in f32 always).
 const SHORT: usize = 64;

@@ -222,9 +222,12 @@ fn flat_weights_average_the_values_and_sharp_ones_pick_one() {
 #[test]
 fn what_is_not_finite_stays_in_its_place_and_does_not_trap() {
     let all = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38];
-    for &bad in cases(&all, &all[..1]) {
-        for part in 0..3 {
-            let (tokens, head_size) = if cfg!(miri) { (9, 16) } else { (40, 32) };
+    // In f32, and in integers.
+    for &(tokens, head_size) in cases(&[(40, 32), (65, 32), (130, 24)], &[(9, 16), (66, 16)]) {
+        for (&bad, part) in cases(&all, &all[..1])
+            .iter()
+            .flat_map(|bad| [0, 1, 2].map(|part| (bad, part)))
+        {
             let mut heads = Heads::new(tokens, head_size, &mut Random(25));
             heads.data[(7 * 3 + part) * head_size + 3] = bad;
             heads.data[(8 * 3 + part) * head_size + 3] = -bad;
@@ -244,4 +247,28 @@ fn what_is_not_finite_stays_in_its_place_and_does_not_trap() {
             });
         }
     }
+}
+
+/// The sums of so many weights, all of them the largest, are the largest that there are.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
+fn the_longest_sequences_fit() {
+    let keys = crate::MAX_KEYS;
+    let key = vec![0.0; keys * 16];
+    let mut value = vec![1.25; keys * 16];
+    value[..16].fill(-1.0);
+    let query = vec![1.0; 16];
+    for_each_kernel(|kernel| {
+        let mut out = [0.0; 16];
+        let parts = [
+            Matrix::new(&query, 1, 16, 16),
+            Matrix::new(&key, keys, 16, 16),
+            Matrix::new(&value, keys, 16, 16),
+        ];
+        let to = MatrixMut::new(&mut out, 1, 16, 16);
+        kernel.attention(parts, 1, 1.0, &mut AttentionScratch::default(), to);
+        for y in out {
+            assert!((y - 1.25).abs() < 1e-3, "{kernel:?}: {y}");
+        }
+    });
 }
