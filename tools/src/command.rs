@@ -130,7 +130,8 @@ fn check_outputs(arguments: &Arguments) -> Result<()> {
     ensure_replaceable(output).with_context(|| output.display().to_string())?;
     let reports = [&arguments.report_json, &arguments.report_plot];
     let outputs = reports.into_iter().flatten().chain([output]);
-    files::ensure_not_inputs(outputs.map(PathBuf::as_path))
+    files::ensure_not_inputs(outputs.map(PathBuf::as_path))?;
+    files::ensure_model_or_nothing(output)
 }
 
 /// Compares the written file with the weights that it was made of.

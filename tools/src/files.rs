@@ -1,6 +1,7 @@
 //! The files that a conversion reads: anybody may have made them, and nothing may be written over them.
 
 use anyhow::{Result, ensure};
+use bertlet::format::MAGIC;
 use std::{
     collections::BTreeSet,
     fs::{File, Metadata},
@@ -90,6 +91,20 @@ pub(crate) fn ensure_not_inputs<'a>(outputs: impl IntoIterator<Item = &'a Path>)
         );
         others.push(output);
     }
+    Ok(())
+}
+
+/// Refuses a model's output where there is a file with something else in it: one of the checkpoint that was not needed, or
+/// one that is there by the user's mistake.
+pub(crate) fn ensure_model_or_nothing(output: &Path) -> Result<()> {
+    let mut start = Vec::new();
+    let read =
+        File::open(output).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut start));
+    ensure!(
+        read.is_err() || start.is_empty() || start == MAGIC,
+        "{}: exists, and is no model that could be replaced; remove it or give another name",
+        output.display()
+    );
     Ok(())
 }
 

@@ -294,6 +294,16 @@ fn nothing_that_is_read_is_written_over() {
     refuses("soft", &[], "soft");
     let report = ["--report", "texts", "--report-json", "texts"];
     refuses("out.bertlet", &report, "texts");
+    // It was not needed, but is no model.
+    let other = "checkpoint/vocab.txt";
+    let before = read(other);
+    let said = format!("{other}: exists, and is no model");
+    folder.says(
+        &["checkpoint", "-o", other],
+        1,
+        &[&said, "give another name"],
+    );
+    assert!(read(other) == before);
     let path = "checkpoint/tokenizer_config.json";
     let report = ["--report", "texts", "--report-plot", path];
     refuses("out.bertlet", &report, path);
@@ -363,7 +373,7 @@ fn the_help_says_what_exit_codes_mean() {
 fn a_full_disk_leaves_the_old_file() {
     // A file may have 4096 bytes here, which the kernel enforces as a full disk would.
     let folder = Folder::of("classifier");
-    folder.write("old.bertlet", "old");
+    folder.write("old.bertlet", "BERTLET\nold");
     let script = "ulimit -f 8; exec \"$0\" checkpoint -o old.bertlet --precision f16";
     let ran = Command::new("sh")
         .current_dir(&folder.0)
@@ -376,7 +386,10 @@ fn a_full_disk_leaves_the_old_file() {
         said.contains("old.bertlet: cannot be written: File too large"),
         "{said}"
     );
-    assert_eq!(fs::read(folder.0.join("old.bertlet")).unwrap(), b"old");
+    assert_eq!(
+        fs::read(folder.0.join("old.bertlet")).unwrap(),
+        b"BERTLET\nold"
+    );
     let files = fs::read_dir(&folder.0).unwrap();
     assert_eq!(files.count(), 2, "a part of the new file is left");
 }
