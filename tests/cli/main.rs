@@ -4,6 +4,7 @@ mod bad_files;
 mod bench;
 mod heads;
 mod hostile;
+mod inputs;
 mod memory;
 mod messages;
 mod outputs;

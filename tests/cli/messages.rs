@@ -3,7 +3,7 @@
 use super::support::{Directory, MASK, classifier, model, model_for};
 use bertlet::format::header::{Activation, HeadConfig};
 
-fn with(head: HeadConfig) -> Directory {
+pub(super) fn with(head: HeadConfig) -> Directory {
     let directory = Directory::new();
     directory.write("model.bertlet", &model_for(Some(head)));
     directory

@@ -33,9 +33,9 @@ pub struct InputArgs {
     /// Lines are two texts with a tab between them; arguments are taken two by two
     #[arg(long)]
     pub pairs: bool,
-    /// Field (jsonl) or column (csv, tsv) of the text
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    pub text_field: String,
+    /// Field (jsonl) or column (csv, tsv) of the text [default: text]
+    #[arg(long, value_name = "NAME")]
+    pub text_field: Option<String>,
     /// Field or column of the second text of a pair
     #[arg(long, value_name = "NAME")]
     pub pair_field: Option<String>,
@@ -87,17 +87,14 @@ impl InputArgs {
     /// What readers need to know, if the options go together.
     pub fn options(&self) -> Result<InputOptions, Failure> {
         let format = self.format();
-        let fields = self.pair_field.is_some() || self.id_field.is_some();
-        if self.arguments().is_some() && (self.input_format.is_some() || fields) {
-            return Err(Failure::usage(
-                "--input-format, --pair-field and --id-field say how files and stdin are read; texts are given as arguments",
-            ));
+        if self.arguments().is_some() && self.input_format.is_some() {
+            return Err(not_of_arguments("--input-format"));
         }
-        if format == InputFormat::Lines && fields {
-            return Err(Failure::usage(
-                "--pair-field and --id-field need records with fields: --input-format jsonl, csv or tsv",
-            ));
-        }
+        self.check_fields(&[
+            ("--text-field", self.text_field.is_some()),
+            ("--pair-field", self.pair_field.is_some()),
+            ("--id-field", self.id_field.is_some()),
+        ])?;
         if format != InputFormat::Lines && self.pairs && self.pair_field.is_none() {
             return Err(Failure::usage(
                 "--pairs needs --pair-field NAME where records have fields",
@@ -106,13 +103,32 @@ impl InputArgs {
         Ok(InputOptions {
             format,
             pairs: self.pairs,
-            text_field: self.text_field.clone(),
+            text_field: self.text_field.clone().unwrap_or("text".to_owned()),
             pair_field: self.pair_field.clone(),
             id_field: self.id_field.clone(),
             strict: self.strict,
             max_record_bytes: self.max_line_bytes,
         })
     }
+
+    /// Refuses an option that is given and names a field, where the input has none.
+    pub fn check_fields(&self, options: &[(&str, bool)]) -> Result<(), Failure> {
+        match options.iter().find(|(_, given)| *given) {
+            Some((option, _)) if self.arguments().is_some() => Err(not_of_arguments(option)),
+            Some((option, _)) if self.format() == InputFormat::Lines => {
+                Err(Failure::usage(format!(
+                    "{option} needs records with fields, and the input is read as lines; say what it is: --input-format jsonl, csv or tsv"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_of_arguments(option: &str) -> Failure {
+    Failure::usage(format!(
+        "{option} says how files and stdin are read, but texts are given as arguments; leave out the one or the other"
+    ))
 }
 
 /// From text to tokens.

@@ -135,9 +135,9 @@ pub struct AnswerArgs {
     /// Ask this of every text; without it, records are pairs of a question and a text
     #[arg(short, long, value_name = "QUESTION")]
     pub question: Option<String>,
-    /// Field (jsonl) or column (csv, tsv) of the question
-    #[arg(long, value_name = "NAME", default_value = "question")]
-    pub question_field: String,
+    /// Field (jsonl) or column (csv, tsv) of the question [default: question]
+    #[arg(long, value_name = "NAME", conflicts_with = "question")]
+    pub question_field: Option<String>,
     /// From text to tokens.
     #[command(flatten)]
     pub text: SpanArgs,
@@ -253,9 +253,9 @@ pub struct ChooseArgs {
     /// Where contexts come from.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Field of the candidates (jsonl: a list of texts)
-    #[arg(long, value_name = "NAME", default_value = "choices")]
-    pub choices_field: String,
+    /// Field of the candidates (jsonl: a list of texts) [default: choices]
+    #[arg(long, value_name = "NAME")]
+    pub choices_field: Option<String>,
     /// Columns of the candidates (csv, tsv), with commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub choices_columns: Vec<String>,

@@ -46,11 +46,15 @@ pub fn answer(args: &AnswerArgs) -> Result<u8, Failure> {
     };
     let task = Answerer::new(&model, options).map_err(Failure::task)?;
     let mut options = args.input.options()?;
+    let question_field = ("--question-field", args.question_field.is_some());
+    args.input.check_fields(&[question_field])?;
     let has_fields = args.input.arguments().is_none() && options.format != InputFormat::Lines;
     match &args.question {
         Some(_) => {}
         None if has_fields => {
-            let context = std::mem::replace(&mut options.text_field, args.question_field.clone());
+            let question = args.question_field.clone();
+            let question = question.unwrap_or("question".to_owned());
+            let context = std::mem::replace(&mut options.text_field, question);
             options.pair_field = Some(context);
         }
         None => {

@@ -35,6 +35,21 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
             "tables need --choices-columns NAME,NAME,… for the candidates",
         ));
     }
+    let (field, columns) = (&args.choices_field, &args.choices_columns);
+    args.input.check_fields(&[
+        ("--choices-field", field.is_some()),
+        ("--choices-columns", !columns.is_empty()),
+    ])?;
+    if tables && field.is_some() {
+        return Err(Failure::usage(
+            "--choices-field names a list in jsonl; the candidates of a table are in --choices-columns",
+        ));
+    }
+    if format == InputFormat::Jsonl && !columns.is_empty() {
+        return Err(Failure::usage(
+            "--choices-columns are those of a table; the candidates of jsonl are a list, which --choices-field names",
+        ));
+    }
     let model = engine::open(&args.model)?;
     let options = engine::text_options(&args.text, None);
     let task = PairScorer::multiple_choice(&model, options).map_err(Failure::task)?;
@@ -63,10 +78,8 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
             Some(candidates) => Source::Arguments(candidates),
             None => match args.input.format() {
                 InputFormat::Lines => Source::Lines,
-                InputFormat::Jsonl => Source::Field(args.choices_field.clone()),
-                InputFormat::Csv | InputFormat::Tsv => {
-                    Source::Columns(args.choices_columns.clone())
-                }
+                InputFormat::Jsonl => Source::Field(field.clone().unwrap_or("choices".to_owned())),
+                InputFormat::Csv | InputFormat::Tsv => Source::Columns(columns.clone()),
             },
         },
         format,
