@@ -67,3 +67,14 @@ fn options_for_fields_are_refused_where_there_are_none() {
         assert!(ran.stdout.is_empty(), "{options:?}: {ran:?}");
     }
 }
+
+#[test]
+fn files_that_hold_no_text_are_refused() {
+    let directory = Directory::new();
+    directory.write("in.csv.gz", b"\x1f\x8b\x08\x00\x00");
+    let ran = directory.run(&["classify", "-f", "in.csv.gz"], b"").failed(
+        1,
+        &["bertlet: in.csv.gz: is compressed with gzip", "zcat FILE"],
+    );
+    assert!(ran.stdout.is_empty(), "{ran:?}");
+}

@@ -89,9 +89,59 @@ pub fn check_readable(path: &Path) -> Result<()> {
 }
 
 const UTF_8: &[u8] = &[0xef, 0xbb, 0xbf];
-const UTF_16: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
 
-/// The reader behind a byte order mark, if there is one.
+/// Stands in a beginning for any digit from 1 to 9.
+const LEVEL: u8 = b'#';
+
+const UTF_16: &str =
+    "is UTF-16 by its first two bytes; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)";
+
+/// How files begin that hold no text as it is, and what to say of them. No text begins so: PAR1 is followed by the first
+/// field of a Thrift structure, and BZh by 48 bits of pi.
+const NO_TEXT: [(&[u8], &str); 8] = [
+    (b"\xff\xfe", UTF_16),
+    (b"\xfe\xff", UTF_16),
+    (
+        b"\x1f\x8b",
+        "is compressed with gzip; unpack it into a pipe: zcat FILE | bertlet … (with --input-format csv, tsv or jsonl, if it is one)",
+    ),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "is compressed with zstd; unpack it into a pipe: zstdcat FILE | bertlet … (with --input-format csv, tsv or jsonl, if it is one)",
+    ),
+    (
+        b"\xfd7zXZ\0",
+        "is compressed with xz; unpack it into a pipe: xzcat FILE | bertlet … (with --input-format csv, tsv or jsonl, if it is one)",
+    ),
+    (
+        b"BZh#1AY&SY",
+        "is compressed with bzip2; unpack it into a pipe: bzcat FILE | bertlet … (with --input-format csv, tsv or jsonl, if it is one)",
+    ),
+    (
+        b"PK\x03\x04",
+        "is a zip archive, as spreadsheets and documents are too; unpack it into a pipe: unzip -p FILE | bertlet … (with \
+         --input-format csv, tsv or jsonl, if it is one), or save a spreadsheet as CSV, a document as text",
+    ),
+    (
+        b"PAR1\x15",
+        "is a Parquet file; convert it to CSV or JSON lines, for example with pandas: \
+         pandas.read_parquet(\"FILE\").to_json(\"FILE.jsonl\", orient=\"records\", lines=True)",
+    ),
+];
+
+/// Bytes that decide.
+const LONGEST: usize = 10;
+
+/// Whether the shorter one is how the other begins.
+fn agree(beginning: &[u8], bytes: &[u8]) -> bool {
+    let mut pairs = beginning.iter().zip(bytes);
+    pairs.all(|(expected, byte)| match *expected {
+        LEVEL => (b'1'..=b'9').contains(byte),
+        expected => expected == *byte,
+    })
+}
+
+/// The reader behind a byte order mark, if there is one; an error where the bytes are no text.
 fn skip_byte_order_mark(
     name: &str,
     mut reader: impl BufRead + Send + 'static,
@@ -102,20 +152,24 @@ fn skip_byte_order_mark(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             available => available.with_context(|| format!("{name}: cannot be read"))?,
         };
-        let piece = available.len().min(UTF_8.len() - start.len());
+        let before = start.len();
+        let piece = available.len().min(LONGEST - before);
         start.extend_from_slice(&available[..piece]);
-        ensure!(
-            !UTF_16.iter().any(|mark| start.starts_with(mark)),
-            "{name}: is UTF-16 by its first two bytes; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)"
-        );
-        if start == UTF_8 {
-            reader.consume(piece);
+        for (beginning, kind) in NO_TEXT {
+            let is_whole = start.len() >= beginning.len();
+            ensure!(!(is_whole && agree(beginning, &start)), "{name}: {kind}");
+        }
+        if start.starts_with(UTF_8) {
+            reader.consume(UTF_8.len() - before);
             return Ok(Box::new(reader));
         }
         // A pipe may hand over the mark in pieces. More is waited for only while what is there may become a mark:
         // anything else would hold back an interactive first line.
-        let mut marks = UTF_16.into_iter().chain([UTF_8]);
-        if piece > 0 && marks.any(|mark| mark.starts_with(&start)) {
+        let mut marks = NO_TEXT
+            .iter()
+            .map(|(beginning, _)| *beginning)
+            .chain([UTF_8]);
+        if piece > 0 && marks.any(|mark| mark.len() > start.len() && agree(mark, &start)) {
             reader.consume(piece);
             continue;
         }

@@ -97,11 +97,49 @@ fn a_byte_order_mark_may_come_in_pieces() {
 }
 
 #[test]
-fn utf16_is_refused_by_name() {
-    let bytes = std::io::Cursor::new(b"\xff\xfea\0".to_vec());
-    let error = Source::new("in.txt", Box::new(bytes), ByteCounter::default()).err();
-    let text = error.unwrap().to_string();
-    assert!(text.starts_with("in.txt: is UTF-16"), "{text}");
+fn what_is_no_text_is_refused_by_name() {
+    let open = |first: &'static [u8], second: &'static [u8]| {
+        let inner = Box::new(first.chain(second));
+        Source::new("in.txt", inner, ByteCounter::default())
+    };
+    for (bytes, kind) in [
+        (&b"\xff\xfea\0"[..], "is UTF-16"),
+        (b"\xfe\xff\0a", "is UTF-16"),
+        (b"\x1f\x8b\x08\0", "is compressed with gzip"),
+        (b"\x28\xb5\x2f\xfd\x04", "is compressed with zstd"),
+        (b"\xfd7zXZ\0\0", "is compressed with xz"),
+        (b"BZh11AY&SY\x9f", "is compressed with bzip2"),
+        (b"BZh91AY&SY\x9f", "is compressed with bzip2"),
+        (b"PK\x03\x04\x14", "is a zip archive"),
+        (b"PAR1\x15\x04", "is a Parquet file"),
+    ] {
+        // Whole, and in two pieces.
+        for cut in 0..bytes.len() {
+            let (first, second) = bytes.split_at(cut);
+            let text = open(first, second).err().unwrap().to_string();
+            assert!(text.starts_with(&format!("in.txt: {kind}")), "{text}");
+        }
+    }
+    // What only begins like that is text, and whole.
+    for text in [
+        &b"BZh"[..],
+        b"BZh0\n",
+        b"BZh91AY, said pi\n",
+        b"PAR1 is a file\n",
+        b"PAR1\n",
+        b"PK\n",
+        b"(\n",
+        b"\x1f\n",
+        b"\xef\xbb\xbfPK\x03\x04",
+    ] {
+        for cut in 0..text.len() {
+            let (first, second) = text.split_at(cut);
+            let mut read = Vec::new();
+            let mut source = open(first, second).unwrap();
+            source.reader.read_to_end(&mut read).unwrap();
+            assert_eq!(read, text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text));
+        }
+    }
 }
 
 #[test]
