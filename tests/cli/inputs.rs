@@ -78,3 +78,38 @@ fn files_that_hold_no_text_are_refused() {
     );
     assert!(ran.stdout.is_empty(), "{ran:?}");
 }
+
+#[test]
+fn files_of_several_formats_are_refused() {
+    let directory = Directory::new();
+    directory.write("in.txt", b"a cat\n");
+    directory.write("in.csv", b"text\na cat\n");
+    for (first, second, said) in [
+        (
+            "in.txt",
+            "in.csv",
+            "in.csv would be read as csv, but the first file, in.txt, as lines",
+        ),
+        (
+            "in.csv",
+            "in.txt",
+            "in.txt would be read as lines, but the first file, in.csv, as csv",
+        ),
+        (
+            "in.csv",
+            "-",
+            "- would be read as lines, but the first file, in.csv, as csv",
+        ),
+    ] {
+        let files = ["classify", "-f", first, "-f", second];
+        let ran = directory
+            .run(&files, b"")
+            .failed(2, &[said, "--input-format"]);
+        assert!(ran.stdout.is_empty(), "{ran:?}");
+        let asked = [&files[..], &["--input-format", "lines"]].concat();
+        directory.run(&asked, b"").good();
+    }
+    directory
+        .run(&["classify", "-f", "in.csv", "-f", "in.csv"], b"")
+        .good();
+}

@@ -7,7 +7,10 @@ use crate::cli::{
 };
 use crate::pipeline::physical_cores;
 use clap::{Args, ValueEnum};
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
 
 /// Where the model comes from.
 #[derive(Debug, Clone, Args)]
@@ -27,7 +30,7 @@ pub struct InputArgs {
     /// Read this file (- for stdin); may be given several times
     #[arg(short, long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// How the input is cut into records [default: by the name of the first file: .jsonl, .csv, .tsv, else lines]
+    /// How the input is cut into records [default: by the names of the files: .jsonl, .csv, .tsv, else lines]
     #[arg(long, value_enum)]
     pub input_format: Option<InputFormat>,
     /// Lines are two texts with a tab between them; arguments are taken two by two
@@ -71,22 +74,42 @@ impl InputArgs {
 
     /// How records are cut.
     pub fn format(&self) -> InputFormat {
-        let extension = self
-            .files
-            .first()
-            .and_then(|path| path.extension()?.to_str());
-        self.input_format.unwrap_or(match extension {
+        let first = self.files.first().map(|path| self.format_of(path));
+        let asked = self.input_format.or(first);
+        asked.unwrap_or(InputFormat::Lines)
+    }
+
+    /// The format that a file's name asks for.
+    fn format_of(&self, path: &Path) -> InputFormat {
+        match path.extension().and_then(OsStr::to_str) {
             Some("jsonl" | "ndjson") => InputFormat::Jsonl,
             Some("csv") => InputFormat::Csv,
             // A file of pairs is a plain list more often than a table with a header.
             Some("tsv") if !self.pairs => InputFormat::Tsv,
             _ => InputFormat::Lines,
-        })
+        }
+    }
+
+    /// Refuses files that would be read in the format of another one's name.
+    fn check_names(&self) -> Result<(), Failure> {
+        let format = self.format();
+        let other = |path: &&PathBuf| self.format_of(path) != format;
+        let (None, Some(other)) = (self.input_format, self.files.iter().find(other)) else {
+            return Ok(());
+        };
+        Err(Failure::usage(format!(
+            "{} would be read as {}, but the first file, {}, as {}; give --input-format for all of them, or run them apart",
+            other.display(),
+            name(self.format_of(other)),
+            self.files[0].display(),
+            name(format),
+        )))
     }
 
     /// What readers need to know, if the options go together.
     pub fn options(&self) -> Result<InputOptions, Failure> {
         let format = self.format();
+        self.check_names()?;
         if self.arguments().is_some() && self.input_format.is_some() {
             return Err(not_of_arguments("--input-format"));
         }
@@ -123,6 +146,12 @@ impl InputArgs {
             _ => Ok(()),
         }
     }
+}
+
+/// The format as the command line spells it.
+fn name(format: InputFormat) -> String {
+    let value = format.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn not_of_arguments(option: &str) -> Failure {
