@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::encoder::States;
 use super::layers::Layers;
 use super::model::Model;
-use super::span_tokens::template_room;
+use super::span_tokens::{template_room, text_room};
 use super::task::Task;
 use super::text_encoder::{EncodedText, LongText, Text, TextOptions};
 use crate::error::{Error, Result};
@@ -55,6 +55,12 @@ impl FeatureExtractor {
             layers,
             options,
         })
+    }
+
+    /// Finds out before any pair is there whether the maximum length has room for one.
+    pub(crate) fn check_pairs(&self) -> Result<()> {
+        let template = self.model.tokenizer().rules().template();
+        text_room(template, self.max_length, true).map(drop)
     }
 
     /// Numbers of a token's state.
@@ -126,16 +132,7 @@ impl Task for FeatureExtractor {
             room.texts[index].char_offsets(text, &mut room.chars[index]);
         }
         let special = template.special_count(is_pair);
-        let Some(most) = self
-            .max_length
-            .checked_sub(special)
-            .filter(|most| *most > 1)
-        else {
-            return Err(Error::Input(format!(
-                "a maximum length of {} tokens leaves no room for text beside {special} special tokens",
-                self.max_length
-            )));
-        };
+        let most = text_room(template, self.max_length, is_pair)?;
         let lengths = [0, 1].map(|index| room.texts[index].ids.len());
         let total = lengths[0] + lengths[1];
         let truncated = total > most;

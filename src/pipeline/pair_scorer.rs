@@ -67,7 +67,7 @@ impl PairScorer {
         Ok(PairScorer {
             model: model.clone(),
             head: PairHead::Sequence,
-            encoder: TextEncoder::new(model, text)?,
+            encoder: pair_encoder(model, text)?,
             function: function.unwrap_or_else(own),
             together: false,
             width: model.labels().map_or(1, <[String]>::len),
@@ -83,7 +83,7 @@ impl PairScorer {
         Ok(PairScorer {
             model: model.clone(),
             head: PairHead::NextSentence,
-            encoder: TextEncoder::new(model, text)?,
+            encoder: pair_encoder(model, text)?,
             function: Function::Softmax,
             together: false,
             width: 2,
@@ -99,7 +99,7 @@ impl PairScorer {
         Ok(PairScorer {
             model: model.clone(),
             head: PairHead::Choice,
-            encoder: TextEncoder::new(model, text)?,
+            encoder: pair_encoder(model, text)?,
             function: Function::None,
             together: true,
             width: 1,
@@ -128,6 +128,12 @@ impl PairScorer {
             PairHead::Choice => self.model.choice_head(),
         }
     }
+}
+
+fn pair_encoder(model: &Model, text: TextOptions) -> Result<TextEncoder> {
+    let encoder = TextEncoder::new(model, text)?;
+    encoder.check_pairs()?;
+    Ok(encoder)
 }
 
 /// One thread's memory.

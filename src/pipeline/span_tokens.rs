@@ -3,7 +3,7 @@
 use super::model::Model;
 use crate::error::{Error, Result};
 use crate::format::header::TemplatePiece;
-use crate::tokenizer::{BoundTokenizer, Offsets, Tokens};
+use crate::tokenizer::{BoundTokenizer, Offsets, Template, Tokens};
 use std::ops::Range;
 
 /// How texts are read that are longer than the model takes: in overlapping windows.
@@ -63,16 +63,31 @@ pub(super) fn template_room(
             "the task needs pairs of texts, but the model's tokenizer takes single texts only; use another model".to_owned(),
         ));
     }
+    Ok(Room {
+        tokens: text_room(template, max_length, is_pair)?,
+        leading: leading_special(pieces),
+    })
+}
+
+/// Tokens of text that a sequence has room for.
+///
+/// # Errors
+/// [`Error::Input`] if that is less than one for each text. Of a pair, `longest_first` would cut one to nothing, and the answer
+/// would be about the other alone.
+pub(super) fn text_room(template: &Template, max_length: usize, is_pair: bool) -> Result<usize> {
     let special = template.special_count(is_pair);
-    match max_length.checked_sub(special).filter(|room| *room > 1) {
-        Some(tokens) => Ok(Room {
-            tokens,
-            leading: leading_special(pieces),
-        }),
-        None => Err(Error::Input(format!(
-            "a maximum length of {max_length} tokens leaves no room for text beside {special} special tokens"
-        ))),
+    let room = max_length.saturating_sub(special);
+    let (texts, least) = match is_pair {
+        true => ("a pair of texts needs 2, one of each", 2),
+        false => ("a text needs 1", 1),
+    };
+    if room < least {
+        return Err(Error::Input(format!(
+            "a maximum length of {max_length} tokens leaves {room} beside {special} special tokens, and {texts}; give at least {}",
+            special + least
+        )));
     }
+    Ok(room)
 }
 
 /// Special tokens in front of the first text.

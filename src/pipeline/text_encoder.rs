@@ -2,6 +2,7 @@
 
 use super::batch::Batch;
 use super::model::Model;
+use super::span_tokens::text_room;
 use crate::error::{Error, Result};
 use crate::format::header::TemplatePiece;
 use crate::tokenizer::{Template, Tokens, TruncationSide, truncate_pair, windows};
@@ -108,8 +109,9 @@ impl TextEncoder {
         let tokenizer = model.tokenizer();
         tokenizer.tokenize(options.prompt.as_deref().unwrap_or(""), &mut first);
         let prompt_tokens = first.ids.len();
-        let special = tokenizer.rules().template().special_count(false);
-        if max_length <= special + prompt_tokens {
+        let template = tokenizer.rules().template();
+        if text_room(template, max_length, false)? <= prompt_tokens {
+            let special = template.special_count(false);
             return Err(Error::Input(format!(
                 "a maximum length of {max_length} tokens leaves no room for text beside {special} special tokens and {prompt_tokens} of the prompt"
             )));
@@ -123,6 +125,12 @@ impl TextEncoder {
             first,
             second: Tokens::ids_only(),
         })
+    }
+
+    /// Finds out before any pair is there whether the maximum length has room for one.
+    pub(crate) fn check_pairs(&self) -> Result<()> {
+        let template = self.model.tokenizer().rules().template();
+        text_room(template, self.max_length, true).map(drop)
     }
 
     /// Appends one record to `batch`. On an error the batch stays as it was.
@@ -151,16 +159,7 @@ impl TextEncoder {
             ));
         }
         let special = template.special_count(is_pair);
-        let Some(room) = self
-            .max_length
-            .checked_sub(special)
-            .filter(|room| *room > 1)
-        else {
-            return Err(Error::Input(format!(
-                "a maximum length of {} tokens leaves no room for text beside {special} special tokens",
-                self.max_length
-            )));
-        };
+        let room = text_room(template, self.max_length, is_pair)?;
         // Truncation on the right never looks at what it cuts off, so a text of any length costs no more than the rest.
         let limit = match self.options.long {
             LongText::Truncate => self.max_length + 1,

@@ -113,3 +113,49 @@ fn files_of_several_formats_are_refused() {
         .run(&["classify", "-f", "in.csv", "-f", "in.csv"], b"")
         .good();
 }
+
+#[test]
+fn a_maximum_length_holds_a_token_of_each_text() {
+    let directory = Directory::new();
+    let tagger = with(HeadConfig::TokenClassification {
+        labels: ["O", "B-PET", "I-PET"].map(String::from).to_vec(),
+    });
+    let next = with(HeadConfig::NextSentencePrediction {});
+    // One token beside two special ones: what is left of a text that is cut to it.
+    for (directory, command) in [
+        (&directory, &["classify"][..]),
+        (&directory, &["embed"]),
+        (&directory, &["embed", "--layer", "1"]),
+        (&tagger, &["tag"]),
+    ] {
+        let cut = [command, &["--max-length", "3", "good bad"]].concat();
+        let ran = directory.run(&cut, b"");
+        assert_eq!((ran.code, ran.lines().len()), (0, 1), "{ran:?}");
+        let none = [command, &["--max-length", "2", "good bad"]].concat();
+        directory.run(&none, b"").failed(
+            2,
+            &["2 tokens leaves 0 beside 2 special tokens, and a text needs 1; give at least 3"],
+        );
+    }
+    let whole = directory.run(&["embed", "good"], b"").good();
+    let cut = directory.run(&["embed", "--max-length", "3", "good bad"], b"");
+    assert!(
+        cut.text().starts_with(whole.text().trim_end_matches("}\n")),
+        "{cut:?}"
+    );
+    for (directory, command) in [
+        (&directory, &["classify", "--pairs"][..]),
+        (&directory, &["embed", "--pairs"]),
+        (&directory, &["embed", "--pairs", "--layer", "1"]),
+        (&next, &["next"]),
+    ] {
+        let cut = [command, &["--max-length", "5", "good bad", "a cat"]].concat();
+        let ran = directory.run(&cut, b"");
+        assert_eq!((ran.code, ran.lines().len()), (0, 1), "{ran:?}");
+        let none = [command, &["--max-length", "4", "good bad", "a cat"]].concat();
+        directory.run(&none, b"").failed(
+            2,
+            &["4 tokens leaves 1 beside 3 special tokens, and a pair of texts needs 2, one of each; give at least 5"],
+        );
+    }
+}

@@ -53,6 +53,11 @@ pub fn run_batches<C: Computation>(
     args: (&InputArgs, &OutputArgs, &RunArgs),
     array: Option<Array>,
 ) -> Result<u8, Failure> {
+    if input.pairs && !computation.separate() {
+        TextEncoder::new(&model, options.clone())
+            .and_then(|encoder| encoder.check_pairs())
+            .map_err(Failure::usage)?;
+    }
     let batches = Batches {
         model,
         options,

@@ -46,7 +46,7 @@ pub fn features(args: &EmbedArgs, model: &Model) -> Result<u8, Failure> {
                 ));
             }
         };
-        let input = Input::open(&args.input, &args.run, false)?;
+        let input = open(args, &task)?;
         let format = record_format(
             shape,
             "tokens",
@@ -66,7 +66,7 @@ pub fn features(args: &EmbedArgs, model: &Model) -> Result<u8, Failure> {
     let modes = modes.unwrap_or_else(|| model.header().embedding.pooling.clone());
     let finish = Finish::new(args, modes.len() * task.width())?;
     let dimensions = finish.dimensions;
-    let input = Input::open(&args.input, &args.run, false)?;
+    let input = open(args, &task)?;
     let columns = element.columns(dimensions);
     let format = super::embed::vector_format(args, model, &input, dimensions);
     let array = (args.format == VectorShape::Npy).then_some(Array {
@@ -80,6 +80,14 @@ pub fn features(args: &EmbedArgs, model: &Model) -> Result<u8, Failure> {
         format,
     };
     TaskCommand { task, show }.run(input, io, array, args.text.max_length)
+}
+
+fn open(args: &EmbedArgs, task: &FeatureExtractor) -> Result<Input, Failure> {
+    let input = Input::open(&args.input, &args.run, false)?;
+    if input.pairs {
+        task.check_pairs().map_err(Failure::task)?;
+    }
+    Ok(input)
 }
 
 /// What is done to a vector in the end.
