@@ -3,7 +3,7 @@
 use super::{
     args::{LongChoice, ModelArgs, PoolingChoice, TextArgs, VectorArgs},
     bundle,
-    exit::Failure,
+    exit::{Failure, message},
     input::Record,
     output::sink::never_overwrite,
 };
@@ -56,6 +56,29 @@ pub fn text_options(args: &TextArgs, prompt: Option<String>) -> TextOptions {
         max_length: args.max_length,
         prompt,
     }
+}
+
+/// What is put in front of each text, as the options say. A word that only looks like the name of a prompt is said to be none.
+pub fn prompt(model: &Model, args: &VectorArgs) -> Option<String> {
+    let asked = args.prompt.as_deref();
+    let prompts = &model.header().embedding.prompts;
+    let is_word = |text: &str| {
+        let mut chars = text.chars();
+        chars.all(|char| char.is_alphanumeric() || "_-".contains(char))
+    };
+    if let Some(word) = asked.filter(|word| !word.is_empty() && is_word(word))
+        && !prompts.contains_key(word)
+    {
+        let names: Vec<&str> = prompts.keys().map(String::as_str).collect();
+        let known = match names.is_empty() {
+            true => "it has none".to_owned(),
+            false => format!("it has {}", names.join(", ")),
+        };
+        message(format_args!(
+            "--prompt {word}: the model has no prompt of this name ({known}); the word is put in front of each text as it is"
+        ));
+    }
+    model.prompt(asked)
 }
 
 /// From hidden states to vectors, as the options say.

@@ -12,6 +12,7 @@ mod shipping;
 mod streams;
 mod support;
 
+use bertlet::format::header::HeadConfig;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use support::{Directory, Ran, model};
@@ -478,4 +479,27 @@ fn prompts_go_in_front() {
             .stdout,
         plain
     );
+    // A word that is no name is a text too, but looks like a mistake.
+    let none = messages::with(HeadConfig::TokenClassification {
+        labels: ["O", "B-PET", "I-PET"].map(String::from).to_vec(),
+    });
+    for (directory, known) in [(&directory, "it has query"), (&none, "it has none")] {
+        for more in [&[][..], &["--layer", "1"]] {
+            let run = |options: &[&str]| directory.run(&[&["embed"], options, more].concat(), b"");
+            let ran = run(&["--prompt", "good-", "cat"]);
+            assert_eq!(ran.stdout, run(&["good-cat"]).good().stdout);
+            assert_eq!(
+                ran.stderr,
+                format!(
+                    "bertlet: --prompt good-: the model has no prompt of this name ({known}); the word is put in front of each \
+                     text as it is\n"
+                )
+            );
+        }
+    }
+    for text in ["good: ", "good ", ""] {
+        directory
+            .run(&["embed", "--prompt", text, "cat"], b"")
+            .good();
+    }
 }

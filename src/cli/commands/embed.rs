@@ -34,7 +34,7 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
     if args.features.layer.is_some() || args.features.per_token {
         return features(args, &model);
     }
-    let prompt = model.prompt(args.vector.prompt.as_deref());
+    let prompt = engine::prompt(&model, &args.vector);
     let options = engine::text_options(&args.text, prompt);
     let embedding = engine::embedding_options(&args.vector);
     let dimensions = embedding.width(&model).map_err(Failure::usage)?;

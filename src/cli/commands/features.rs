@@ -28,7 +28,7 @@ pub fn features(args: &EmbedArgs, model: &Model) -> Result<u8, Failure> {
     let layers = args.features.layer.as_deref().unwrap_or(&[-1]);
     let combine = args.features.combine.combine();
     let layers = Layers::new(model, layers, combine).map_err(Failure::task)?;
-    let prompt = model.prompt(args.vector.prompt.as_deref());
+    let prompt = engine::prompt(model, &args.vector);
     let options = engine::text_options(&args.text, prompt);
     let task = FeatureExtractor::new(model, layers, options).map_err(Failure::task)?;
     let io = (&args.input, &args.output, &args.run);

@@ -32,7 +32,7 @@ pub fn similarity(args: &SimilarityArgs) -> Result<u8, Failure> {
         ));
     }
     let model = engine::open(&args.model)?;
-    let prompt = model.prompt(args.vector.prompt.as_deref());
+    let prompt = engine::prompt(&model, &args.vector);
     let options = engine::text_options(&args.text, prompt);
     let embedding = engine::embedding_options(&args.vector);
     let dimensions = embedding.width(&model).map_err(Failure::usage)?;
