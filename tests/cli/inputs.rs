@@ -159,3 +159,37 @@ fn a_maximum_length_holds_a_token_of_each_text() {
         );
     }
 }
+
+#[test]
+fn names_of_files_as_texts_are_noted() {
+    let directory = Directory::new();
+    directory.write("in.txt", b"a cat\n");
+    directory.write("in.csv", b"text\n");
+    let choice = with(HeadConfig::MultipleChoice {
+        pooler: Some(Activation::Tanh),
+    });
+    choice.write("in.txt", b"a cat\n");
+    let only = "in.txt is a file, and its name was taken as the text; -f in.txt reads its lines";
+    let both = "in.txt is a file, as are the other arguments, and its name was taken as the text";
+    let shown =
+        "in.txt is a file, and its name was taken as the text; \"$(cat in.txt)\" is the text in it";
+    for (directory, arguments, said) in [
+        (&directory, &["classify", "in.txt"][..], only),
+        (&directory, &["embed", "in.txt"], only),
+        (&directory, &["tokenize", "in.txt"], only),
+        (&directory, &["classify", "in.txt", "in.csv"], both),
+        (&directory, &["similarity", "in.txt", "in.csv"], both),
+        (&choice, &["choose", "in.txt", "in.txt"], both),
+        (&directory, &["attention", "in.txt"], shown),
+    ] {
+        let ran = directory.run(arguments, b"");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(!ran.stdout.is_empty(), "{ran:?}");
+        let start = format!("bertlet: {said}");
+        assert!(ran.stderr.starts_with(&start), "{ran:?}");
+    }
+    // Neither a directory nor a file among texts is a mistake.
+    directory.run(&["classify", "."], b"").good();
+    directory.run(&["classify", "in.txt", "good"], b"").good();
+    directory.run(&["attention", "cat"], b"").good();
+}

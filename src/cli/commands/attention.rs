@@ -5,7 +5,7 @@ use crate::{
     cli::{
         args::AttentionArgs,
         engine,
-        exit::{self, Failure},
+        exit::{self, Failure, message},
         output::{
             color, heat_map, json,
             sink::{OutputFailed, Sink, refuse_in_use},
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use anyhow::{Context, anyhow};
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 /// Runs the command.
 pub fn attention(args: &AttentionArgs) -> Result<u8, Failure> {
@@ -24,6 +24,12 @@ pub fn attention(args: &AttentionArgs) -> Result<u8, Failure> {
         first: &args.text,
         second: args.text_pair.as_deref(),
     };
+    if Path::new(&args.text).is_file() && args.text_pair.is_none() {
+        message(format_args!(
+            "{0} is a file, and its name was taken as the text; \"$(cat {0})\" is the text in it",
+            args.text
+        ));
+    }
     let answers = viewer.run(&[text], RunOptions::default());
     let attention = answers
         .map_err(Failure::task)?

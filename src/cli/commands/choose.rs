@@ -1,7 +1,7 @@
 //! `bertlet choose`.
 
 use super::{
-    Input,
+    Input, note_names_of_files,
     task::{Show, TaskCommand},
     task_format,
 };
@@ -58,6 +58,7 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
         None => Input::open(&args.input, &args.record.run, false)?,
         Some([context, more @ ..]) => {
             let options = args.input.options()?;
+            note_names_of_files(&args.input.texts);
             let texts = more.iter().map(|text| text.to_string_lossy().into_owned());
             candidates = Some(texts.collect());
             Input {

@@ -52,6 +52,7 @@ use super::{
     stream::{self, Before, Settings, Summary, Task, Work},
 };
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
     sync::Arc,
@@ -98,6 +99,7 @@ impl Input {
                     texts.len()
                 )));
             }
+            note_names_of_files(texts);
             let records = texts.len() / if options.pairs { 2 } else { 1 };
             return Ok(Input {
                 reader: Box::new(Arguments::new(
@@ -134,6 +136,23 @@ impl Input {
             progress: run.progress.then(|| Progress::new(files.counter(), total)),
             reader: Box::new(files),
         })
+    }
+}
+
+/// Says so where every text is the name of a file, which was probably meant instead.
+fn note_names_of_files(texts: &[OsString]) {
+    let mut paths = texts.iter().map(Path::new);
+    if let [first, more @ ..] = texts
+        && paths.all(Path::is_file)
+    {
+        let name = Path::new(first).display();
+        let others = match more.len() {
+            0 => "",
+            _ => ", as are the other arguments",
+        };
+        message(format_args!(
+            "{name} is a file{others}, and its name was taken as the text; -f {name} reads its lines"
+        ));
     }
 }
 
