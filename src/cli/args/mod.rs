@@ -389,6 +389,19 @@ mod tests {
     }
 
     #[test]
+    fn help_shows_only_what_a_command_takes() {
+        let mut definition = Cli::command();
+        let mut help = |command: &str| {
+            let command = definition.find_subcommand_mut(command);
+            command.unwrap().render_long_help().to_string()
+        };
+        for option in ["--pairs", "--pair-field", "--resume", "--resume-from"] {
+            assert!(!help("rerank").contains(option), "{option}");
+            assert!(help("classify").contains(option), "{option}");
+        }
+    }
+
+    #[test]
     fn every_subcommand_has_examples() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string);

@@ -182,7 +182,15 @@ pub struct FillArgs {
 }
 
 /// `bertlet rerank`.
+// Texts are compared with the query alone, and nothing is written before the last of them: what is always refused is not
+// shown either.
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("pairs", |arg| arg.hide(true)),
+    mut_arg("pair_field", |arg| arg.hide(true)),
+    mut_arg("resume", |arg| arg.hide(true)),
+    mut_arg("resume_from", |arg| arg.hide(true))
+)]
 pub struct RerankArgs {
     /// What the texts are ranked for
     #[arg(value_name = "QUERY")]
