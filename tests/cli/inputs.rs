@@ -193,3 +193,23 @@ fn names_of_files_as_texts_are_noted() {
     directory.run(&["classify", "in.txt", "good"], b"").good();
     directory.run(&["attention", "cat"], b"").good();
 }
+
+#[test]
+fn several_files_need_an_option_each() {
+    let directory = Directory::new();
+    directory.write("a.jsonl", b"{\"text\":\"a cat\"}\n");
+    directory.write("b.jsonl", b"{\"text\":\"good\"}\n");
+    // As the shell makes it of *.jsonl.
+    for command in ["classify", "embed", "tokenize"] {
+        let ran = directory
+            .run(&[command, "-f", "a.jsonl", "b.jsonl"], b"")
+            .failed(2, &["give one -f for each: -f a.jsonl -f …"]);
+        assert!(ran.stdout.is_empty(), "{ran:?}");
+    }
+    directory
+        .run(&["classify", "-f", "a.jsonl", "-"], b"")
+        .failed(
+            2,
+            &["texts are given both as arguments and in a file (a.jsonl)"],
+        );
+}

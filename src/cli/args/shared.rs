@@ -25,7 +25,7 @@ pub struct ModelArgs {
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
     /// Texts; without any (or with - alone), and without --file, stdin is read
-    #[arg(value_name = "TEXT", conflicts_with = "files")]
+    #[arg(value_name = "TEXT")]
     pub texts: Vec<OsString>,
     /// Read this file (- for stdin); may be given several times
     #[arg(short, long = "file", value_name = "FILE")]
@@ -109,6 +109,13 @@ impl InputArgs {
     /// What readers need to know, if the options go together.
     pub fn options(&self) -> Result<InputOptions, Failure> {
         let format = self.format();
+        if let ([_, ..], [file, ..]) = (&self.texts[..], &self.files[..]) {
+            return Err(Failure::usage(format!(
+                "texts are given both as arguments and in a file ({0}); leave out the one or the other, or of several files give \
+                 one -f for each: -f {0} -f …",
+                file.display()
+            )));
+        }
         self.check_names()?;
         if self.arguments().is_some() && self.input_format.is_some() {
             return Err(not_of_arguments("--input-format"));
