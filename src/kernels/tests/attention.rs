@@ -251,7 +251,6 @@ fn what_is_not_finite_stays_in_its_place_and_does_not_trap() {
 
 /// The sums of so many weights, all of them the largest, are the largest that there are.
 #[test]
-#[cfg_attr(miri, ignore = "takes hours there")]
 fn the_longest_sequences_fit() {
     let keys = crate::MAX_KEYS;
     let key = vec![0.0; keys * 16];
