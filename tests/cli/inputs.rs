@@ -96,9 +96,9 @@ fn files_of_several_formats_are_refused() {
             "in.txt would be read as lines, but the first file, in.csv, as csv",
         ),
         (
-            "in.csv",
             "-",
-            "- would be read as lines, but the first file, in.csv, as csv",
+            "in.csv",
+            "in.csv would be read as csv, but the first file, -, as lines",
         ),
     ] {
         let files = ["classify", "-f", first, "-f", second];
@@ -112,6 +112,9 @@ fn files_of_several_formats_are_refused() {
     directory
         .run(&["classify", "-f", "in.csv", "-f", "in.csv"], b"")
         .good();
+    // Stdin has no name that asks for anything.
+    let mixed = directory.run(&["classify", "-f", "in.csv", "-f", "-"], b"text\ngood\n");
+    assert_eq!(mixed.good().lines().len(), 2);
 }
 
 #[test]

@@ -93,7 +93,8 @@ impl InputArgs {
     /// Refuses files that would be read in the format of another one's name.
     fn check_names(&self) -> Result<(), Failure> {
         let format = self.format();
-        let other = |path: &&PathBuf| self.format_of(path) != format;
+        // Stdin has no name, and is what the others are.
+        let other = |path: &&PathBuf| path.as_os_str() != "-" && self.format_of(path) != format;
         let (None, Some(other)) = (self.input_format, self.files.iter().find(other)) else {
             return Ok(());
         };
