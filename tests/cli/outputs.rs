@@ -316,3 +316,51 @@ fn labels_are_text() {
     labels.sort_unstable();
     assert_eq!(labels, ["bad", "good"], "{ran:?}");
 }
+
+#[test]
+fn the_name_of_an_output_chooses_its_format() {
+    let directory = Directory::new();
+    directory.write("in.txt", b"a cat\ngood\n");
+    directory.write("in.csv", b"text\na cat\ngood\n");
+    let run = |arguments: &[&str]| directory.run(arguments, b"");
+    for (command, input, name, format) in [
+        ("classify", "in.txt", "out.csv", "csv"),
+        ("classify", "in.csv", "out.ndjson", "jsonl"),
+        ("classify", "in.txt", "out.json", "json"),
+        ("classify", "in.csv", "out.txt", "csv"),
+        ("classify", "in.txt", "out", "text"),
+        ("classify --labels x,y", "in.txt", "out.tsv", "tsv"),
+        ("embed", "in.txt", "out.npy", "npy"),
+        ("embed", "in.txt", "out.f32", "f32"),
+        ("embed --layer 1", "in.txt", "out.npy", "npy"),
+        ("embed", "in.csv", "out.raw", "raw"),
+        ("embed", "in.csv", "out.txt", "jsonl"),
+        ("tokenize", "in.txt", "out.jsonl", "jsonl"),
+        ("tokenize", "in.txt", "out.txt", "text"),
+    ] {
+        let command: Vec<&str> = command.split(' ').chain(["-f", input, "-o"]).collect();
+        let ran = |more: &[&str]| assert_eq!(run(&[&command[..], more].concat()).code, 0);
+        ran(&["whole", "--format", format]);
+        ran(&[name]);
+        let whole = directory.read("whole");
+        assert!(whole == directory.read(name), "{command:?} {name}");
+        // The same rule on each start.
+        if format != "json" {
+            directory.write(name, &whole[..whole.len() - 3]);
+            ran(&[name, "--resume"]);
+            assert!(whole == directory.read(name), "{command:?} {name}");
+        }
+    }
+    run(&["classify", "good", "-o", "out.csv", "--format", "jsonl"]).good();
+    assert!(directory.read("out.csv").starts_with(b"[{"));
+    for (command, name, formats) in [
+        ("classify", "new.npy", "text, json, jsonl, tsv, csv"),
+        ("tokenize", "new.csv", "text, ids, jsonl"),
+        ("rerank", "new.f32", "text, json, jsonl"),
+    ] {
+        let said = format!("{name}: the name asks for the format {}", &name[4..]);
+        let formats = format!("say with --format which it is: {formats}\n");
+        run(&[command, "a", "b", "-o", name]).failed(2, &[&said, &formats]);
+        assert!(!directory.path(name).exists());
+    }
+}

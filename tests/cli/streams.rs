@@ -207,11 +207,12 @@ fn the_advice_after_a_signal_can_be_followed() {
             "nothing can be added to: start it again, with jsonl",
         ),
         (
-            &["classify", "--on-error", "skip", "-o", "out"],
+            &["classify", "--on-error", "skip", "-o", "out.csv"],
             2,
-            "with --resume-from 2 >> out instead of -o goes on",
+            "--resume-from 2 >> out.csv instead of -o (and --format csv, if it has no --format) goes on",
         ),
     ] {
+        let out = options[options.len() - 1];
         let mut child = start(directory.command(options).args(["--input-format", "csv"]));
         let mut input = child.stdin.take().unwrap();
         input.write_all(b"text\n").unwrap();
@@ -220,7 +221,7 @@ fn the_advice_after_a_signal_can_be_followed() {
         }
         // The input stays open. What is answered is in the file: a line behind the header, or a score.
         let answered = || {
-            let out = std::fs::read_to_string(directory.path("out")).unwrap_or_default();
+            let out = std::fs::read_to_string(directory.path(out)).unwrap_or_default();
             match advice.contains("jsonl") {
                 true => out.matches("score").count() == records,
                 false => out.matches('\n').count() == records + 1,
@@ -244,13 +245,13 @@ fn the_advice_after_a_signal_can_be_followed() {
                 true => {
                     let out = std::fs::OpenOptions::new()
                         .append(true)
-                        .open(directory.path("out"));
+                        .open(directory.path(out));
                     (Some(out.unwrap()), vec!["--resume-from", "2"])
                 }
             };
             let options = options
                 .iter()
-                .filter(|option| output.is_none() || !["-o", "out"].contains(option));
+                .filter(|option| output.is_none() || !["-o", out].contains(option));
             let mut command = directory.command(&options.copied().collect::<Vec<_>>());
             command.args(again).args(["-f", "in.csv"]);
             if let Some(output) = output {
@@ -258,7 +259,7 @@ fn the_advice_after_a_signal_can_be_followed() {
             }
             assert!(command.status().unwrap().success(), "{advice}");
             let whole = directory.run(&["classify", "-f", "in.csv"], b"").good();
-            assert_eq!(directory.read("out"), whole.text().as_bytes(), "{advice}");
+            assert_eq!(directory.read(out), whole.text().as_bytes(), "{advice}");
         }
     }
 }

@@ -5,7 +5,7 @@ Examples:
   bertlet classify \"I would watch it again.\"
   bertlet classify --all --format jsonl \"So-so.\"           [{\"label\":…,\"score\":…},…]
   tail -f app.log | bertlet classify                       each line is answered at once
-  bertlet classify -f reviews.txt -o labels.txt --progress
+  bertlet classify -f reviews.txt -o labels.csv --progress the name chooses the format, as --format csv would
   bertlet classify -f reviews.csv --text-field review      the user's columns, then label and score
   bertlet classify -m nli.bertlet --pairs < pairs.tsv      two texts a line, with a tab between them
   bertlet classify --input-format jsonl --on-error record < in.jsonl > out.jsonl
@@ -82,10 +82,10 @@ Examples:
 pub const EMBED: &str = "\
 Examples:
   bertlet embed \"a sentence\" \"another one\"
-  bertlet embed -f texts.txt --format npy -o vectors.npy
+  bertlet embed -f texts.txt -o vectors.npy                for NumPy: the name chooses the format, as --format npy would
   bertlet embed --format json \"a sentence\"                 the shape of OpenAI's embeddings interface
   bertlet embed --input-format jsonl --text-field body < docs.jsonl > vectors.jsonl
-  bertlet embed --prompt query --dimensions 256 --encoding int8 --format npy -f queries.txt -o q.npy
+  bertlet embed --prompt query --dimensions 256 --encoding int8 -f queries.txt -o q.npy
   bertlet embed --long window -f articles.txt              long texts: the mean over overlapping windows
   bertlet embed --layer -1,-2,-3,-4 \"a sentence\"          features: four layers' states side by side, pooled
   bertlet embed --layer 6 --per-token \"a sentence\"        … of each token

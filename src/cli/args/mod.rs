@@ -128,7 +128,7 @@ pub struct ClassifyArgs {
     /// How logits become scores
     #[arg(long, value_enum, default_value = "auto")]
     pub function: FunctionChoice,
-    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
+    /// Shape of the output [default: by the name of -o FILE, else jsonl, csv or tsv for such an input, else text]
     #[arg(long, value_enum)]
     pub format: Option<RecordShape>,
     /// Write the text behind its result
@@ -185,9 +185,9 @@ pub struct EmbedArgs {
     /// Which states.
     #[command(flatten)]
     pub features: FeatureArgs,
-    /// Shape of the output
-    #[arg(long, value_enum, default_value = "jsonl")]
-    pub format: VectorShape,
+    /// Shape of the output [default: by the name of -o FILE, else jsonl]
+    #[arg(long, value_enum)]
+    pub format: Option<VectorShape>,
     /// How a number is stored
     #[arg(long, value_enum, default_value = "float32")]
     pub encoding: EncodingChoice,
@@ -279,7 +279,7 @@ pub struct SimilarityArgs {
     /// From tokens to vectors.
     #[command(flatten)]
     pub vector: VectorArgs,
-    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
+    /// Shape of the output [default: by the name of -o FILE, else jsonl, csv or tsv for such an input, else text]
     #[arg(long, value_enum)]
     pub format: Option<RecordShape>,
     /// Write the texts behind their result
@@ -302,9 +302,9 @@ pub struct TokenizeArgs {
     /// Where texts come from.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Shape of the output
-    #[arg(long, value_enum, default_value = "text")]
-    pub format: TokenShape,
+    /// Shape of the output [default: by the name of -o FILE, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<TokenShape>,
     /// Leave out the special tokens around the text
     #[arg(long)]
     pub no_special: bool,

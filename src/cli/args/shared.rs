@@ -197,7 +197,7 @@ pub enum LongChoice {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Write to this file instead of stdout
+    /// Write to this file instead of stdout; without --format its extension chooses the format (.jsonl, .csv, .npy …)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// What a bad record does: stop the run, be skipped, or leave an error record in its place
@@ -211,6 +211,37 @@ pub struct OutputArgs {
     /// to that of an interrupted run (>>)
     #[arg(long, value_name = "N", conflicts_with = "output")]
     pub resume_from: Option<u64>,
+}
+
+/// Formats that a file's extension is the name of.
+const EXTENSIONS: [&str; 8] = ["jsonl", "json", "csv", "tsv", "npy", "f32", "raw", "base64"];
+
+impl OutputArgs {
+    /// The format that the output's name asks for.
+    pub fn named_format(&self) -> Option<&'static str> {
+        let extension = match self.output.as_deref()?.extension()?.to_str()? {
+            "ndjson" => "jsonl",
+            extension => extension,
+        };
+        EXTENSIONS.into_iter().find(|name| *name == extension)
+    }
+
+    /// The format that `--format` says, else the one that the output's name asks for.
+    pub fn format<F: ValueEnum>(&self, given: Option<F>) -> Result<Option<F>, Failure> {
+        let (None, Some(name), Some(path)) = (&given, self.named_format(), &self.output) else {
+            return Ok(given);
+        };
+        if let Ok(format) = F::from_str(name, false) {
+            return Ok(Some(format));
+        }
+        let formats = F::value_variants().iter().filter_map(F::to_possible_value);
+        let formats: Vec<String> = formats.map(|value| value.get_name().to_owned()).collect();
+        Err(Failure::usage(format!(
+            "{}: the name asks for the format {name}, which this command does not have; give another name, or say with --format which it is: {}",
+            path.display(),
+            formats.join(", ")
+        )))
+    }
 }
 
 /// How the work is done.

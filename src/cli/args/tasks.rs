@@ -32,7 +32,7 @@ impl SpanArgs {
 /// What the commands have in common that give each record one result.
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text]
+    /// Shape of the output [default: by the name of -o FILE, else jsonl, csv or tsv for such an input, else text]
     #[arg(long, value_enum)]
     pub format: Option<RecordShape>,
     /// Write the text with its result
@@ -67,7 +67,7 @@ pub struct TagArgs {
     /// Labels that are not shown (several with commas; empty: show all)
     #[arg(long, value_name = "LABEL", value_delimiter = ',', default_value = "O")]
     pub ignore: Vec<String>,
-    /// Shape of the output [default: jsonl, csv or tsv for such an input, else text: the text with its entities marked]
+    /// Shape of the output [default: by the name of -o FILE, else jsonl, csv or tsv for such an input, else text: the text with its entities marked]
     #[arg(long, value_enum)]
     pub format: Option<RecordShape>,
     /// Colour the entities in the text format
@@ -213,9 +213,9 @@ pub struct RerankArgs {
     /// The label whose score ranks the texts, of models with several (function: softmax unless another is asked for)
     #[arg(long, value_name = "LABEL")]
     pub label: Option<String>,
-    /// Shape of the output
-    #[arg(long, value_enum, default_value = "text")]
-    pub format: RankShape,
+    /// Shape of the output [default: by the name of -o FILE, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<RankShape>,
     /// Where the output goes.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -29,7 +29,7 @@ pub fn answer(args: &AnswerArgs) -> Result<u8, Failure> {
             "answer takes pairs of a question and a text without --pairs; for records with fields give --question-field and --text-field",
         ));
     }
-    let shape = record_shape(args.record.format, &args.input);
+    let shape = record_shape(args.record.format, &args.input, &args.record.output)?;
     let is_table = matches!(shape, RecordShape::Csv | RecordShape::Tsv);
     if is_table && args.top > MOST_IN_TABLE {
         return Err(Failure::usage(format!(
@@ -69,7 +69,7 @@ pub fn answer(args: &AnswerArgs) -> Result<u8, Failure> {
     }
     let input = Input::open_with(&args.input, &args.record.run, options)?;
     let field = if args.top == 1 { "answer" } else { "answers" };
-    let mut format = task_format(&args.input, &args.record, &input, field);
+    let mut format = task_format(shape, &args.input, &args.record, &input, field);
     let names = ["answer", "score", "start", "end"];
     format.columns = match args.top {
         1 => names.map(str::to_owned).to_vec(),

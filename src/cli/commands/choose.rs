@@ -1,7 +1,7 @@
 //! `bertlet choose`.
 
 use super::{
-    Input, note_names_of_files,
+    Input, note_names_of_files, record_shape,
     task::{Show, TaskCommand},
     task_format,
 };
@@ -50,6 +50,7 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
             "--choices-columns are those of a table; the candidates of jsonl are a list, which --choices-field names",
         ));
     }
+    let shape = record_shape(args.record.format, &args.input, &args.record.output)?;
     let model = engine::open(&args.model)?;
     let options = engine::text_options(&args.text, None);
     let task = PairScorer::multiple_choice(&model, options).map_err(Failure::task)?;
@@ -72,7 +73,7 @@ pub fn choose(args: &ChooseArgs) -> Result<u8, Failure> {
         }
         Some([]) => return Err(Failure::usage("no context")),
     };
-    let mut format = task_format(&args.input, &args.record, &input, "choice");
+    let mut format = task_format(shape, &args.input, &args.record, &input, "choice");
     format.columns = ["index", "score", "choice"].map(str::to_owned).to_vec();
     let show = ShowChoice {
         source: match candidates {

@@ -24,8 +24,9 @@ use anyhow::Result;
 
 /// Runs the command.
 pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
+    let shape = record_shape(args.format, &args.input, &args.output)?;
     let model = engine::open(&args.model)?;
-    if let Some(code) = zero_shot(args, &model)? {
+    if let Some(code) = zero_shot(args, &model, shape)? {
         return Ok(code);
     }
     model.sequence_head().map_err(Failure::model)?;
@@ -44,7 +45,6 @@ pub fn classify(args: &ClassifyArgs) -> Result<u8, Failure> {
     // Options that do not fit the model are found before the input is touched.
     check_options(&model, &options)?;
     let input = Input::open(&args.input, &args.run, false)?;
-    let shape = record_shape(args.format, &args.input);
     let mut format = record_format(
         shape,
         "labels",

@@ -25,14 +25,16 @@ use anyhow::Result;
 /// Runs the command.
 pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
     let element = args.encoding.element();
-    if args.format == VectorShape::F32 && element != Element::Float32 {
+    let shape = args.output.format(args.format)?;
+    let shape = shape.unwrap_or(VectorShape::Jsonl);
+    if shape == VectorShape::F32 && element != Element::Float32 {
         return Err(Failure::usage(
             "--format f32 is for --encoding float32; the other encodings' bytes are --format raw",
         ));
     }
     let model = engine::open(&args.model)?;
     if args.features.layer.is_some() || args.features.per_token {
-        return features(args, &model);
+        return features(args, &model, shape);
     }
     let prompt = engine::prompt(&model, &args.vector);
     let options = engine::text_options(&args.text, prompt);
@@ -41,8 +43,8 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
     check_options(&model, &options)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let columns = element.columns(dimensions);
-    let format = vector_format(args, &model, &input, dimensions);
-    let array = (args.format == VectorShape::Npy).then_some(Array {
+    let format = vector_format(shape, args, &model, &input, dimensions);
+    let array = (shape == VectorShape::Npy).then_some(Array {
         descr: element.numpy(),
         columns,
     });
@@ -53,15 +55,15 @@ pub fn embed(args: &EmbedArgs) -> Result<u8, Failure> {
 
 /// How vectors of this length are written.
 pub(super) fn vector_format(
+    shape: VectorShape,
     args: &EmbedArgs,
     model: &Model,
     input: &Input,
     dimensions: usize,
 ) -> VectorFormat {
     let element = args.encoding.element();
-    let shape = VectorFormat::record_shape(args.format);
     let mut records = record_format(
-        shape,
+        VectorFormat::record_shape(shape),
         "embedding",
         &args.input,
         input,
@@ -71,7 +73,7 @@ pub(super) fn vector_format(
     let columns = element.columns(dimensions);
     records.columns = (0..columns).map(|column| column.to_string()).collect();
     VectorFormat {
-        shape: args.format,
+        shape,
         element,
         dimensions,
         model: model.header().source.name.clone(),

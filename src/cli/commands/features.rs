@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Runs the command on hidden states.
-pub fn features(args: &EmbedArgs, model: &Model) -> Result<u8, Failure> {
+pub fn features(args: &EmbedArgs, model: &Model, shape: VectorShape) -> Result<u8, Failure> {
     let layers = args.features.layer.as_deref().unwrap_or(&[-1]);
     let combine = args.features.combine.combine();
     let layers = Layers::new(model, layers, combine).map_err(Failure::task)?;
@@ -37,7 +37,7 @@ pub fn features(args: &EmbedArgs, model: &Model) -> Result<u8, Failure> {
         if args.vector.pooling.is_some() {
             return Err(Failure::usage("--per-token does without --pooling"));
         }
-        let shape = match args.format {
+        let shape = match shape {
             VectorShape::Jsonl => RecordShape::Jsonl,
             VectorShape::Json => RecordShape::Json,
             _ => {
@@ -68,8 +68,8 @@ pub fn features(args: &EmbedArgs, model: &Model) -> Result<u8, Failure> {
     let dimensions = finish.dimensions;
     let input = open(args, &task)?;
     let columns = element.columns(dimensions);
-    let format = super::embed::vector_format(args, model, &input, dimensions);
-    let array = (args.format == VectorShape::Npy).then_some(Array {
+    let format = super::embed::vector_format(shape, args, model, &input, dimensions);
+    let array = (shape == VectorShape::Npy).then_some(Array {
         descr: element.numpy(),
         columns,
     });

@@ -1,7 +1,7 @@
 //! `bertlet fill`.
 
 use super::{
-    Input,
+    Input, record_shape,
     task::{Show, TaskCommand},
     task_format,
 };
@@ -21,11 +21,12 @@ use crate::{
 
 /// Runs the command.
 pub fn fill(args: &FillArgs) -> Result<u8, Failure> {
+    let shape = record_shape(args.record.format, &args.input, &args.record.output)?;
     let model = engine::open(&args.model)?;
     let io = (&args.input, &args.record.output, &args.record.run);
     let format = |input: &Input, field, columns: &[&str]| RecordFormat {
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
-        ..task_format(&args.input, &args.record, input, field)
+        ..task_format(shape, &args.input, &args.record, input, field)
     };
     if args.score {
         let task = LineScorer::new(&model, args.max_length).map_err(Failure::task)?;

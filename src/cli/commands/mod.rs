@@ -161,15 +161,19 @@ fn file_size(path: &Path) -> Option<u64> {
     metadata.map(|metadata| metadata.len())
 }
 
-/// The shape of the output where none is asked for: that of the input.
-fn record_shape(shape: Option<RecordShape>, input: &InputArgs) -> RecordShape {
-    shape.unwrap_or(match input.format() {
+/// The shape of the output; where none is asked for, that of the input.
+fn record_shape(
+    shape: Option<RecordShape>,
+    input: &InputArgs,
+    output: &OutputArgs,
+) -> Result<RecordShape, Failure> {
+    Ok(output.format(shape)?.unwrap_or(match input.format() {
         _ if input.arguments().is_some() => RecordShape::Text,
         InputFormat::Lines => RecordShape::Text,
         InputFormat::Jsonl => RecordShape::Jsonl,
         InputFormat::Csv => RecordShape::Csv,
         InputFormat::Tsv => RecordShape::Tsv,
-    })
+    }))
 }
 
 /// A record format without columns of results yet.
@@ -196,6 +200,7 @@ fn record_format(
 
 /// The same for commands with [`RecordArgs`]; their results may stand alone.
 fn task_format(
+    shape: RecordShape,
     args: &InputArgs,
     record: &RecordArgs,
     input: &Input,
@@ -203,14 +208,7 @@ fn task_format(
 ) -> RecordFormat {
     RecordFormat {
         bare: true,
-        ..record_format(
-            record_shape(record.format, args),
-            field,
-            args,
-            input,
-            &record.output,
-            record.with_text,
-        )
+        ..record_format(shape, field, args, input, &record.output, record.with_text)
     }
 }
 
@@ -352,10 +350,16 @@ fn go_on(output: &OutputArgs, records: u64, framing: Framing, array: bool) -> St
             "an array is only gone on with in a file: start it again, with -o FILE and without --on-error skip"
                 .to_owned()
         }
-        Some(path) => format!(
-            "the same command with --resume-from {records} >> {} instead of -o goes on from there",
-            path.display()
-        ),
+        Some(path) => {
+            // What follows >> is the shell's: its name chooses no format.
+            let format = output.named_format().map_or_else(String::new, |name| {
+                format!(" (and --format {name}, if it has no --format)")
+            });
+            format!(
+                "the same command with --resume-from {records} >> {} instead of -o{format} goes on from there",
+                path.display()
+            )
+        }
         None => format!(
             "the same command with --resume-from {records} >> OUTPUT goes on from there"
         ),

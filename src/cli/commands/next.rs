@@ -1,7 +1,7 @@
 //! `bertlet next`.
 
 use super::{
-    Input,
+    Input, record_shape,
     task::{Show, TaskCommand},
     task_format,
 };
@@ -29,11 +29,12 @@ pub fn next(args: &NextArgs) -> Result<u8, Failure> {
             "records with fields need --pair-field NAME for the second text",
         ));
     }
+    let shape = record_shape(args.record.format, &args.input, &args.record.output)?;
     let model = engine::open(&args.model)?;
     let options = engine::text_options(&args.text, None);
     let task = PairScorer::next_sentence(&model, options).map_err(Failure::task)?;
     let input = Input::open(&args.input, &args.record.run, true)?;
-    let mut format = task_format(&args.input, &args.record, &input, "is_next");
+    let mut format = task_format(shape, &args.input, &args.record, &input, "is_next");
     format.columns = vec!["is_next".to_owned()];
     // A number alone says nothing.
     format.bare = false;

@@ -23,6 +23,7 @@ pub fn rerank(args: &RerankArgs) -> Result<u8, Failure> {
             "rerank compares each text with the query; it takes no pairs",
         ));
     }
+    let shape = args.output.format(args.format)?;
     let model = engine::open(&args.model)?;
     let options = engine::text_options(&args.text, None);
     let function = match &args.label {
@@ -46,7 +47,7 @@ pub fn rerank(args: &RerankArgs) -> Result<u8, Failure> {
     let show = Ranking {
         query: args.query.clone(),
         place,
-        shape: args.format,
+        shape: shape.unwrap_or(RankShape::Text),
         top: args.top.unwrap_or(usize::MAX),
         with_id: args.input.id_field.is_some(),
         rows: Mutex::new(Vec::new()),

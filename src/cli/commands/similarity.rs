@@ -31,6 +31,7 @@ pub fn similarity(args: &SimilarityArgs) -> Result<u8, Failure> {
             "records with fields need --pair-field NAME for the second text",
         ));
     }
+    let shape = record_shape(args.format, &args.input, &args.output)?;
     let model = engine::open(&args.model)?;
     let prompt = engine::prompt(&model, &args.vector);
     let options = engine::text_options(&args.text, prompt);
@@ -39,7 +40,7 @@ pub fn similarity(args: &SimilarityArgs) -> Result<u8, Failure> {
     check_options(&model, &options)?;
     let input = Input::open(&args.input, &args.run, true)?;
     let mut format = record_format(
-        record_shape(args.format, &args.input),
+        shape,
         "similarity",
         &args.input,
         &input,

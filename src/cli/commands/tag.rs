@@ -20,6 +20,7 @@ use crate::{
 
 /// Runs the command.
 pub fn tag(args: &TagArgs) -> Result<u8, Failure> {
+    let shape = record_shape(args.format, &args.input, &args.output)?;
     let model = engine::open(&args.model)?;
     let options = TaggerOptions {
         aggregation: args.aggregation.aggregation(),
@@ -28,7 +29,6 @@ pub fn tag(args: &TagArgs) -> Result<u8, Failure> {
     };
     let task = Tagger::new(&model, options).map_err(Failure::task)?;
     let input = Input::open(&args.input, &args.run, false)?;
-    let shape = record_shape(args.format, &args.input);
     let mut format = record_format(
         shape,
         "entities",

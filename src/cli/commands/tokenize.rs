@@ -18,22 +18,24 @@ use anyhow::Result;
 
 /// Runs the command.
 pub fn tokenize(args: &TokenizeArgs) -> Result<u8, Failure> {
+    let shape = args.output.format(args.format)?;
+    let shape = shape.unwrap_or(TokenShape::Text);
     let model = engine::open(&args.model)?;
     let input = Input::open(&args.input, &args.run, false)?;
     let task = Tokenize {
         shape: TokenFormat {
-            shape: args.format,
+            shape,
             with_errors: args.output.on_error == OnError::Record,
         },
         special: !args.no_special,
         model,
     };
-    if args.no_special && args.input.pairs && args.format != TokenShape::Jsonl {
+    if args.no_special && args.input.pairs && shape != TokenShape::Jsonl {
         return Err(Failure::usage(
             "without special tokens the texts of a pair cannot be told apart in this format; use --format jsonl",
         ));
     }
-    if args.output.on_error == OnError::Record && args.format == TokenShape::Ids {
+    if args.output.on_error == OnError::Record && shape == TokenShape::Ids {
         return Err(Failure::usage(
             "--format ids has no room for error records; use --format jsonl",
         ));

@@ -4,7 +4,7 @@ use super::{
     Input,
     batches::{Computation, check_options, run_batches},
     ranked::Ranked,
-    record_format, record_shape,
+    record_format,
     task::{Show, TaskCommand},
 };
 use crate::{
@@ -28,7 +28,11 @@ use anyhow::{Context, Result, anyhow};
 use std::{fs::File, io::Read, path::Path};
 
 /// Runs the command with the user's labels; `None` if there are none.
-pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failure> {
+pub fn zero_shot(
+    args: &ClassifyArgs,
+    model: &Model,
+    shape: RecordShape,
+) -> Result<Option<u8>, Failure> {
     let options = &args.labels;
     let labels: Vec<Label> = match (&options.labels, &options.labels_file) {
         (Some(names), _) => names.iter().map(|name| Label::from(name.trim())).collect(),
@@ -68,13 +72,18 @@ pub fn zero_shot(args: &ClassifyArgs, model: &Model) -> Result<Option<u8>, Failu
         ZeroShotChoice::Embedding => false,
     };
     let code = match nli {
-        true => by_entailment(args, model, &labels)?,
-        false => by_vectors(args, model, &labels)?,
+        true => by_entailment(args, model, &labels, shape)?,
+        false => by_vectors(args, model, &labels, shape)?,
     };
     Ok(Some(code))
 }
 
-fn by_entailment(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8, Failure> {
+fn by_entailment(
+    args: &ClassifyArgs,
+    model: &Model,
+    labels: &[Label],
+    shape: RecordShape,
+) -> Result<u8, Failure> {
     let options = &args.labels;
     if args.text.long != LongChoice::Truncate {
         return Err(Failure::usage(
@@ -101,12 +110,17 @@ fn by_entailment(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result
         )));
     }
     let input = Input::open(&args.input, &args.run, false)?;
-    let show = ShowLabels::new(args, labels, &input);
+    let show = ShowLabels::new(args, labels, &input, shape);
     let io = (&args.input, &args.output, &args.run);
     TaskCommand { task, show }.run(input, io, None, args.text.max_length)
 }
 
-fn by_vectors(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8, Failure> {
+fn by_vectors(
+    args: &ClassifyArgs,
+    model: &Model,
+    labels: &[Label],
+    shape: RecordShape,
+) -> Result<u8, Failure> {
     let options = &args.labels;
     if options.temperature.is_some() && (options.multi_label || labels.len() == 1) {
         return Err(Failure::usage(
@@ -143,7 +157,7 @@ fn by_vectors(args: &ClassifyArgs, model: &Model, labels: &[Label]) -> Result<u8
             .width(model)
             .map_err(Failure::task)?,
         vectors,
-        show: ShowLabels::new(args, labels, &input),
+        show: ShowLabels::new(args, labels, &input, shape),
     };
     let header = model.header();
     let embedding = &header.embedding;
@@ -216,9 +230,9 @@ struct ShowLabels {
 }
 
 impl ShowLabels {
-    fn new(args: &ClassifyArgs, labels: &[Label], input: &Input) -> ShowLabels {
+    fn new(args: &ClassifyArgs, labels: &[Label], input: &Input, shape: RecordShape) -> ShowLabels {
         let mut format = record_format(
-            record_shape(args.format, &args.input),
+            shape,
             "labels",
             &args.input,
             input,
