@@ -8,6 +8,7 @@ mod inputs;
 mod memory;
 mod messages;
 mod outputs;
+mod shapes;
 mod shipping;
 mod streams;
 mod support;

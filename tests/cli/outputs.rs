@@ -356,7 +356,7 @@ fn the_name_of_an_output_chooses_its_format() {
     for (command, name, formats) in [
         ("classify", "new.npy", "text, json, jsonl, tsv, csv"),
         ("tokenize", "new.csv", "text, ids, jsonl"),
-        ("rerank", "new.f32", "text, json, jsonl"),
+        ("rerank", "new.f32", "text, json, jsonl, tsv, csv"),
     ] {
         let said = format!("{name}: the name asks for the format {}", &name[4..]);
         let formats = format!("say with --format which it is: {formats}\n");

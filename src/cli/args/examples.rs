@@ -57,7 +57,8 @@ Examples:
   bertlet rerank -m cross-encoder.bertlet \"how tall is the tower\" --format json < passages.txt   [{\"index\":…,\"score\":…,\"text\":…},…]
 
 Notes:
-  Index counts the input's records from 0. All scores are needed before the first can be shown, so texts wait in memory.";
+  Index counts the input's records from 0. All scores are needed before the first can be shown, so all records wait in memory.
+  The user's fields pass through; index, score and, where a record has no fields, text come behind them.";
 
 pub const NEXT: &str = "\
 Examples:

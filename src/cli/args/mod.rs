@@ -9,7 +9,7 @@ pub use bench::BenchArgs;
 pub use shared::{InputArgs, LongChoice, ModelArgs, OutputArgs, RunArgs, TextArgs};
 pub use tasks::{
     AnswerArgs, AttentionArgs, ChooseArgs, ColorChoice, FeatureArgs, FillArgs, LabelArgs, NextArgs,
-    RankShape, RecordArgs, RerankArgs, TagArgs, ZeroShotChoice,
+    RecordArgs, RerankArgs, TagArgs, ZeroShotChoice,
 };
 
 use super::{

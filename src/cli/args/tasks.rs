@@ -215,24 +215,13 @@ pub struct RerankArgs {
     pub label: Option<String>,
     /// Shape of the output [default: by the name of -o FILE, else text]
     #[arg(long, value_enum)]
-    pub format: Option<RankShape>,
+    pub format: Option<RecordShape>,
     /// Where the output goes.
     #[command(flatten)]
     pub output: OutputArgs,
     /// How the work is done.
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// Shapes of a ranking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RankShape {
-    /// Index, score and text with tabs between them
-    Text,
-    /// One JSON array
-    Json,
-    /// One JSON object a line
-    Jsonl,
 }
 
 /// `bertlet next`.

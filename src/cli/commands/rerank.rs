@@ -1,17 +1,21 @@
 //! `bertlet rerank`.
 
 use super::{
-    Input,
+    Input, record_format,
     task::{Show, TaskCommand},
 };
 use crate::{
     Candidates, Function, PairScorer,
     cli::{
-        args::{RankShape, RerankArgs},
+        args::RerankArgs,
         engine,
         exit::Failure,
-        input::{Record, Texts},
-        output::{Format, Totals, json, resume::Framing},
+        input::{Fields, Record, Texts},
+        output::{
+            Format, Totals, json,
+            record::{RecordFormat, RecordShape, Row, Value},
+            resume::Framing,
+        },
     },
 };
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +28,7 @@ pub fn rerank(args: &RerankArgs) -> Result<u8, Failure> {
         ));
     }
     let shape = args.output.format(args.format)?;
+    let shape = shape.unwrap_or(RecordShape::Text);
     let model = engine::open(&args.model)?;
     let options = engine::text_options(&args.text, None);
     let function = match &args.label {
@@ -44,90 +49,87 @@ pub fn rerank(args: &RerankArgs) -> Result<u8, Failure> {
         )));
     };
     let input = Input::open(&args.input, &args.run, false)?;
+    let records = RecordFormat {
+        columns: ["index", "score"].map(str::to_owned).to_vec(),
+        ..record_format(shape, "score", &args.input, &input, &args.output, true)
+    };
     let show = Ranking {
         query: args.query.clone(),
         place,
-        shape: shape.unwrap_or(RankShape::Text),
         top: args.top.unwrap_or(usize::MAX),
-        with_id: args.input.id_field.is_some(),
+        records,
         rows: Mutex::new(Vec::new()),
     };
     let io = (&args.input, &args.output, &args.run);
     TaskCommand { task, show }.run(input, io, None, args.text.max_length)
 }
 
-/// A text with its score; the reason instead where it could not be scored.
+/// A record as it is written, which takes less memory than its fields; no score where it could not be scored.
 struct Ranked {
     index: u64,
-    id: Option<String>,
-    score: Result<f32, String>,
-    text: String,
+    score: Option<f32>,
+    written: Box<[u8]>,
 }
 
-/// All texts, which wait until the last one has its score.
+/// All records, which wait until the last one has its score.
 struct Ranking {
     query: String,
     /// Which of the model's scores ranks the texts.
     place: usize,
-    shape: RankShape,
     top: usize,
-    with_id: bool,
+    records: RecordFormat,
     rows: Mutex<Vec<Ranked>>,
 }
 
 impl Ranking {
-    fn push(&self, record: &Record, score: Result<f32, String>) {
-        let text = record.texts.as_ref().map_or("", |texts| &texts.first);
+    fn push(&self, record: &Record, score: Option<f32>, written: Vec<u8>) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         rows.push(Ranked {
             index: record.index,
-            id: record.id.clone(),
             score,
-            text: text.to_owned(),
+            written: written.into(),
         });
     }
 
-    fn write_row(&self, out: &mut Vec<u8>, row: &Ranked) {
-        if self.shape == RankShape::Text {
-            if self.with_id {
-                let id = row.id.as_deref().unwrap_or("");
-                out.extend_from_slice(id.replace(['\t', '\n', '\r'], " ").as_bytes());
-                out.push(b'\t');
-            }
-            json::value(out, &row.index);
-            out.push(b'\t');
-            match &row.score {
-                Ok(score) => json::number(out, *score),
-                Err(reason) => {
-                    out.extend_from_slice(format!("ERROR {reason}").replace('\n', " ").as_bytes());
-                }
-            }
-            out.push(b'\t');
-            out.extend_from_slice(
-                row.text
-                    .replace('\n', "\\n")
-                    .replace('\r', "\\r")
-                    .as_bytes(),
-            );
-            return;
+    fn is_json(&self) -> bool {
+        matches!(self.records.shape, RecordShape::Json | RecordShape::Jsonl)
+    }
+
+    /// `{…the user's fields…, "index":…, NAME:VALUE}`, and the text behind it where the record has no fields.
+    fn object(&self, out: &mut Vec<u8>, record: &Record, name: &str, value: &[u8]) {
+        let index = record.index.to_string();
+        // Kept free in every record, so that a name means the same in all of them.
+        let results = ["score", "error"];
+        let results = &results[..if self.records.with_errors { 2 } else { 1 }];
+        let kept_free = results.iter().filter(|other| **other != name);
+        let mut added: Vec<(&str, &[u8])> = kept_free.map(|name| (*name, &b""[..])).collect();
+        added.extend([("index", index.as_bytes()), (name, value)]);
+        let mut text = Vec::new();
+        if let (Fields::None, Ok(texts)) = (&record.fields, &record.texts) {
+            json::string(&mut text, &texts.first);
+            added.push(("text", &text));
         }
-        let mut object = Vec::new();
-        match &row.score {
-            Ok(score) => json::fields(
-                &mut object,
-                &[("index", &row.index), ("score", score), ("text", &row.text)],
-            ),
-            Err(reason) => {
-                json::fields(&mut object, &[("index", &row.index), ("error", reason)]);
-            }
+        json::object(out, &record.fields, &added);
+        if self.records.shape == RecordShape::Jsonl {
+            out.push(b'\n');
         }
-        if self.with_id {
-            out.extend_from_slice(br#"{"id":"#);
-            json::value(out, &row.id);
-            out.push(b',');
-            object.remove(0);
-        }
-        out.append(&mut object);
+    }
+}
+
+/// What a table shows of a score.
+struct Place {
+    index: u64,
+    score: f32,
+}
+
+impl Value for Place {
+    fn json(&self, out: &mut Vec<u8>) {
+        json::number(out, self.score);
+    }
+
+    fn cells(&self, row: &mut Row) {
+        row.count(self.index as usize);
+        row.number(self.score);
     }
 }
 
@@ -146,16 +148,41 @@ impl Show<PairScorer> for Ranking {
         true
     }
 
-    fn write(&self, _: &mut Vec<u8>, record: &Record, scores: Vec<f32>, _: bool) {
-        self.push(record, Ok(scores[self.place]));
+    fn write(&self, _: &mut Vec<u8>, record: &Record, scores: Vec<f32>, truncated: bool) {
+        let score = scores[self.place];
+        let place = Place {
+            index: record.index,
+            score,
+        };
+        let mut written = Vec::new();
+        if self.is_json() {
+            let mut value = Vec::new();
+            place.json(&mut value);
+            self.object(&mut written, record, "score", &value);
+        } else {
+            self.records.write(&mut written, record, &place, truncated);
+        }
+        self.push(record, Some(score), written);
     }
 }
 
 impl Format for Ranking {
-    fn begin(&self, _: &mut Vec<u8>) {}
+    fn begin(&self, out: &mut Vec<u8>) {
+        if !self.is_json() {
+            self.records.begin(out);
+        }
+    }
 
     fn error(&self, _: &mut Vec<u8>, record: &Record, reason: &str) {
-        self.push(record, Err(format!("{}: {reason}", record.place)));
+        let mut written = Vec::new();
+        if self.is_json() {
+            let mut value = Vec::new();
+            json::string(&mut value, &format!("{}: {reason}", record.place));
+            self.object(&mut written, record, "error", &value);
+        } else {
+            self.records.error(&mut written, record, reason);
+        }
+        self.push(record, None, written);
     }
 
     fn framing(&self) -> Framing {
@@ -166,26 +193,21 @@ impl Format for Ranking {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         // Best first; of equals the first; what has no score at the end, whatever --top says.
         rows.sort_by_key(|row| row.index);
-        rows.sort_by(|a, b| match (&a.score, &b.score) {
-            (Ok(a), Ok(b)) => b.total_cmp(a),
-            (a, b) => a.is_err().cmp(&b.is_err()),
+        rows.sort_by(|a, b| match (a.score, b.score) {
+            (Some(a), Some(b)) => b.total_cmp(&a),
+            (a, b) => a.is_none().cmp(&b.is_none()),
         });
         let mut good = 0;
         rows.retain(|row| {
-            good += usize::from(row.score.is_ok());
-            row.score.is_err() || good <= self.top
+            good += usize::from(row.score.is_some());
+            row.score.is_none() || good <= self.top
         });
-        match self.shape {
-            RankShape::Json => {
-                json::list(out, &rows, |out, row| self.write_row(out, row));
-                out.push(b'\n');
-            }
-            RankShape::Text | RankShape::Jsonl => {
-                for row in &*rows {
-                    self.write_row(out, row);
-                    out.push(b'\n');
-                }
-            }
+        if self.records.shape == RecordShape::Json {
+            json::list(out, &rows, |out, row| out.extend_from_slice(&row.written));
+            out.push(b'\n');
+        } else {
+            rows.iter()
+                .for_each(|row| out.extend_from_slice(&row.written));
         }
     }
 }
