@@ -64,3 +64,88 @@ fn a_ranking_hands_on_the_fields_of_its_records() {
         "{row}"
     );
 }
+
+#[test]
+fn tables_may_have_other_delimiters_than_commas() {
+    let directory = Directory::new();
+    directory.write(
+        "in.csv",
+        b"n;text;more\n1,5;a cat;\"x;\"\"y\"\n2;\"good\n\";z\n",
+    );
+    let run = |arguments: &[&str]| directory.run(arguments, b"");
+    let arguments = ["classify", "-f", "in.csv", "-o", "out", "--delimiter", ";"];
+    run(&arguments).good();
+    let whole = directory.read("out");
+    let table = String::from_utf8(whole.clone()).unwrap();
+    let begins = "n;text;more;label;score\n1,5;a cat;\"x;\"\"y\";";
+    assert!(table.starts_with(begins), "{table}");
+    assert!(table.contains("\n2;\"good\n\";z;"), "{table}");
+    for length in 0..whole.len() {
+        // A run for each third byte: the header, quotes, a line end in them.
+        if length % 3 == 0 {
+            directory.write("out", &whole[..length]);
+            run(&[&arguments[..], &["--resume"]].concat()).good();
+            assert!(directory.read("out") == whole, "broken off at {length}");
+        }
+    }
+    // Other shapes have their own.
+    directory.write("tabs.txt", b"n\ttext\n1\t\"a, cat\"\n");
+    let tabs = "tokenize -f tabs.txt --input-format csv --delimiter tab";
+    let tabs: Vec<&str> = tabs.split(' ').collect();
+    assert_eq!(run(&tabs).good().text(), "[CLS] a [UNK] cat [SEP]\n");
+    let ran = run(&[
+        "classify",
+        "-f",
+        "in.csv",
+        "--delimiter",
+        ";",
+        "--format",
+        "tsv",
+    ])
+    .good();
+    assert!(ran.text().starts_with("n\ttext\tmore\t"), "{ran:?}");
+}
+
+#[test]
+fn a_wrong_delimiter_is_found_out() {
+    let directory = Directory::new();
+    let classify = |options: &[&str], input: &[u8], code, said: &[&str]| {
+        let ran = directory.run(&[&["classify"], options].concat(), input);
+        ran.failed(code, said)
+    };
+    let csv = ["--input-format", "csv"];
+    for (header, argument) in [("n;text", "';'"), ("n\ttext", "tab"), ("n|text", "'|'")] {
+        // Messages escape control characters.
+        let shown = header.replace('\t', "\\t");
+        let advice = format!(
+            "has no column \"text\"; its columns are {shown}; if that is several names, give --delimiter {argument}\n"
+        );
+        classify(&csv, header.as_bytes(), 1, &[&advice]);
+    }
+    let semicolons = [&csv[..], &["--delimiter", ";"]].concat();
+    classify(&semicolons, b"n,text\n", 1, &["give --delimiter ','"]);
+    // What is in quotes, or has other columns beside it, is a name.
+    for header in ["\"n,text\"", "n;m,x"] {
+        let ran = classify(&csv, header.as_bytes(), 1, &["has no column"]);
+        assert!(!ran.stderr.contains("--delimiter"), "{ran:?}");
+    }
+    for options in [&["good"][..], &["--input-format", "tsv"], &[]] {
+        let options = [&["--delimiter", ";"], options].concat();
+        classify(&options, b"", 2, &["--delimiter is for CSV input"]);
+    }
+    for (wrong, why) in [
+        ("\"", "cannot stand between cells"),
+        ("1", "cannot stand between cells"),
+        (".", "cannot stand between cells"),
+        (";;", "is not one ASCII character, nor the word tab"),
+        ("\u{a7}", "is not one ASCII character, nor the word tab"),
+        ("", "is not one ASCII character, nor the word tab"),
+    ] {
+        classify(
+            &[&csv[..], &["--delimiter", wrong]].concat(),
+            b"",
+            2,
+            &[why],
+        );
+    }
+}

@@ -33,6 +33,9 @@ pub struct InputArgs {
     /// How the input is cut into records [default: by the names of the files: .jsonl, .csv, .tsv, else lines]
     #[arg(long, value_enum)]
     pub input_format: Option<InputFormat>,
+    /// What stands between the cells of CSV input, and of CSV output made of it: an ASCII character, or tab [default: ,]
+    #[arg(long, value_name = "C", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
     /// Lines are two texts with a tab between them; arguments are taken two by two
     #[arg(long)]
     pub pairs: bool,
@@ -107,6 +110,11 @@ impl InputArgs {
         )))
     }
 
+    /// What stands between the cells of CSV.
+    pub fn csv_delimiter(&self) -> u8 {
+        self.delimiter.unwrap_or(b',')
+    }
+
     /// What readers need to know, if the options go together.
     pub fn options(&self) -> Result<InputOptions, Failure> {
         let format = self.format();
@@ -120,6 +128,12 @@ impl InputArgs {
         self.check_names()?;
         if self.arguments().is_some() && self.input_format.is_some() {
             return Err(not_of_arguments("--input-format"));
+        }
+        let is_csv = self.arguments().is_none() && format == InputFormat::Csv;
+        if self.delimiter.is_some() && !is_csv {
+            return Err(Failure::usage(
+                "--delimiter is for CSV input, read from a file or stdin: --input-format csv",
+            ));
         }
         self.check_fields(&[
             ("--text-field", self.text_field.is_some()),
@@ -139,6 +153,7 @@ impl InputArgs {
             id_field: self.id_field.clone(),
             strict: self.strict,
             max_record_bytes: self.max_line_bytes,
+            delimiter: self.csv_delimiter(),
         })
     }
 
@@ -272,6 +287,17 @@ pub(super) fn threads(text: &str) -> Result<usize, String> {
     match super::at_least_one(text)? {
         threads @ 1..=1024 => Ok(threads),
         _ => Err("must be at most 1024".to_owned()),
+    }
+}
+
+/// Numbers go into a table without quotes, so that what they are made of cannot stand between them.
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" => Ok(b'\t'),
+        [b'"' | b'\n' | b'\r' | b'.' | b'-'] => Err("cannot stand between cells".to_owned()),
+        [byte] if byte.is_ascii_alphanumeric() => Err("cannot stand between cells".to_owned()),
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err("is not one ASCII character, nor the word tab".to_owned()),
     }
 }
 

@@ -195,6 +195,7 @@ fn record_format(
         with_text,
         pairs: input.pairs,
         with_errors: output.on_error == stream::OnError::Record,
+        delimiter: args.csv_delimiter(),
     }
 }
 

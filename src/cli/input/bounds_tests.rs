@@ -7,7 +7,7 @@ use rows::{Cells, Row, RowReader};
 #[test]
 fn cells_that_nobody_wants_are_counted_and_dropped() {
     let bytes = [&b",".repeat(1_000_000)[..], b"\na,\"b\",c,d"].concat();
-    let mut rows = RowReader::new(source(&bytes), false, 1_000_000);
+    let mut rows = RowReader::new(source(&bytes), b',', true, 1_000_000);
     let mut cells = Cells::new(3);
     assert_eq!(rows.read(&mut cells).unwrap(), Row::Whole);
     assert_eq!((cells.count(), cells.iter().count()), (1_000_001, 3));

@@ -29,8 +29,11 @@ pub struct Rows {
 impl Rows {
     /// Reads the header and finds the columns in it.
     pub fn new(source: Source, options: InputOptions) -> Result<Self> {
-        let tabs = options.format == InputFormat::Tsv;
-        let mut reader = RowReader::new(source, tabs, options.max_record_bytes);
+        let (delimiter, quoting) = match options.format {
+            InputFormat::Tsv => (b'\t', false),
+            _ => (options.delimiter, true),
+        };
+        let mut reader = RowReader::new(source, delimiter, quoting, options.max_record_bytes);
         let mut cells = Cells::new(MOST_COLUMNS);
         match reader.read(&mut cells)? {
             Row::End | Row::Whole => {}
@@ -62,13 +65,14 @@ impl Rows {
                 .position(|column| column == name)
                 .with_context(|| {
                     format!(
-                        "{}: has no column {name:?}; its columns are {}",
+                        "{}: has no column {name:?}; its columns are {}{}",
                         reader.name(),
                         if names.is_empty() {
                             "none".to_owned()
                         } else {
                             names.join(", ")
-                        }
+                        },
+                        other_delimiter(&names, &options)
                     )
                 })
         };
@@ -159,6 +163,20 @@ impl Rows {
         };
         format!("the row has {found} columns, the header has {columns}{surplus}; {remedy}")
     }
+}
+
+/// What to do about a header that is one name only because something else stands between its names.
+fn other_delimiter(names: &[String], options: &InputOptions) -> String {
+    let usual = [(b',', "','"), (b';', "';'"), (b'\t', "tab"), (b'|', "'|'")];
+    let found = match names {
+        [name] if options.format == InputFormat::Csv => usual
+            .into_iter()
+            .find(|(other, _)| *other != options.delimiter && name.contains(char::from(*other))),
+        _ => None,
+    };
+    found.map_or_else(String::new, |(_, argument)| {
+        format!("; if that is several names, give --delimiter {argument}")
+    })
 }
 
 /// The beginning of a cell: a message is no place for a whole text.

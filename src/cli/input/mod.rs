@@ -157,6 +157,8 @@ pub struct InputOptions {
     pub strict: bool,
     /// A longer record is bad. In bytes.
     pub max_record_bytes: usize,
+    /// What stands between the cells of CSV.
+    pub delimiter: u8,
 }
 
 /// Reads the given files (`-` is stdin) one behind the other.

@@ -106,12 +106,12 @@ pub struct RowReader {
 }
 
 impl RowReader {
-    /// Comma-separated with quotes, or tab-separated without.
-    pub fn new(source: Source, tabs: bool, limit: usize) -> Self {
+    /// Reads cells with `delimiter` between them, and with quotes around them or without.
+    pub fn new(source: Source, delimiter: u8, quoting: bool, limit: usize) -> Self {
         RowReader {
             source,
-            delimiter: if tabs { b'\t' } else { b',' },
-            quoting: !tabs,
+            delimiter,
+            quoting,
             limit: limit as u64,
             next_line: 1,
             line: 0,

@@ -10,6 +10,7 @@ pub(super) fn options(format: InputFormat) -> InputOptions {
         id_field: None,
         strict: false,
         max_record_bytes: 1000,
+        delimiter: b',',
     }
 }
 

@@ -43,6 +43,8 @@ pub struct RecordFormat {
     pub pairs: bool,
     /// Whether bad records are written in place: a table then has an `error` column.
     pub with_errors: bool,
+    /// What stands between the cells of CSV.
+    pub delimiter: u8,
 }
 
 /// A result as the two families of shapes want it.
@@ -57,17 +59,15 @@ pub trait Value {
 pub struct Row<'a> {
     out: &'a mut Vec<u8>,
     shape: RecordShape,
+    /// What stands between cells.
+    delimiter: u8,
     count: usize,
 }
 
 impl Row<'_> {
     fn delimiter(&mut self) {
         if self.count > 0 {
-            self.out.push(if self.shape == RecordShape::Csv {
-                b','
-            } else {
-                b'\t'
-            });
+            self.out.push(self.delimiter);
         }
         self.count += 1;
     }
@@ -81,7 +81,7 @@ impl Row<'_> {
     pub fn text(&mut self, text: &str) {
         self.delimiter();
         if self.shape == RecordShape::Csv {
-            quote(self.out, text);
+            quote(self.out, text, self.delimiter);
         } else {
             escape(self.out, text, true);
         }
@@ -122,8 +122,8 @@ impl Row<'_> {
     }
 }
 
-fn quote(out: &mut Vec<u8>, text: &str) {
-    if text.contains([',', '"', '\n', '\r']) {
+fn quote(out: &mut Vec<u8>, text: &str, delimiter: u8) {
+    if text.contains([char::from(delimiter), '"', '\n', '\r']) {
         out.push(b'"');
         out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
         out.push(b'"');
@@ -210,13 +210,22 @@ impl RecordFormat {
         }
     }
 
-    /// The cells that lead a row: all the user's columns in a table, else the id.
-    fn user_cells<'a>(&self, out: &'a mut Vec<u8>, record: &Record) -> Row<'a> {
-        let mut row = Row {
+    /// A row without cells yet.
+    fn row<'a>(&self, out: &'a mut Vec<u8>) -> Row<'a> {
+        Row {
             out,
             shape: self.shape,
+            delimiter: match self.shape {
+                RecordShape::Csv => self.delimiter,
+                _ => b'\t',
+            },
             count: 0,
-        };
+        }
+    }
+
+    /// The cells that lead a row: all the user's columns in a table, else the id.
+    fn user_cells<'a>(&self, out: &'a mut Vec<u8>, record: &Record) -> Row<'a> {
+        let mut row = self.row(out);
         if let (Some(names), true) = (&self.user_columns, self.shape != RecordShape::Text) {
             match &record.fields {
                 Fields::Columns { cells, .. } => cells.iter().for_each(|cell| row.text(cell)),
@@ -297,11 +306,7 @@ impl Format for RecordFormat {
             RecordShape::Text | RecordShape::Jsonl => {}
             RecordShape::Json => out.push(b'['),
             RecordShape::Tsv | RecordShape::Csv => {
-                let mut row = Row {
-                    out,
-                    shape: self.shape,
-                    count: 0,
-                };
+                let mut row = self.row(out);
                 self.write_header(&mut row);
                 out.push(b'\n');
             }

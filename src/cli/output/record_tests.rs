@@ -24,6 +24,7 @@ fn format(shape: RecordShape) -> RecordFormat {
         with_text: false,
         pairs: false,
         with_errors: false,
+        delimiter: b',',
     }
 }
 

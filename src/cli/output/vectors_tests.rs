@@ -17,6 +17,7 @@ fn format(shape: VectorShape, element: Element) -> VectorFormat {
             with_text: false,
             pairs: false,
             with_errors: true,
+            delimiter: b',',
         },
     }
 }
