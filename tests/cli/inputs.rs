@@ -114,7 +114,7 @@ fn files_of_several_formats_are_refused() {
         .good();
     // Stdin has no name that asks for anything.
     let mixed = directory.run(&["classify", "-f", "in.csv", "-f", "-"], b"text\ngood\n");
-    assert_eq!(mixed.good().lines().len(), 2);
+    assert_eq!(mixed.good().lines().len(), 3);
 }
 
 #[test]
