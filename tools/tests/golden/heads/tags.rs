@@ -189,7 +189,7 @@ fn options_that_do_not_fit_are_refused() {
     };
     for (options, said) in [
         (long(Some(41), None), "the model has 40 positions"),
-        (long(Some(3), None), "no room for text"),
+        (long(Some(2), None), "leaves 0 beside 2 special tokens"),
         (long(Some(10), Some(8)), "the stride must be less"),
     ] {
         let error = Tagger::new(&case.model, options).unwrap_err().to_string();
