@@ -104,9 +104,9 @@ impl InputArgs {
         Err(Failure::usage(format!(
             "{} would be read as {}, but the first file, {}, as {}; give --input-format for all of them, or run them apart",
             other.display(),
-            name(self.format_of(other)),
+            name(&self.format_of(other)),
             self.files[0].display(),
-            name(format),
+            name(&format),
         )))
     }
 
@@ -171,8 +171,8 @@ impl InputArgs {
     }
 }
 
-/// The format as the command line spells it.
-fn name(format: InputFormat) -> String {
+/// A format as the command line spells it.
+fn name(format: &impl ValueEnum) -> String {
     let value = format.to_possible_value();
     value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
@@ -243,16 +243,15 @@ impl OutputArgs {
 
     /// The format that `--format` says, else the one that the output's name asks for.
     pub fn format<F: ValueEnum>(&self, given: Option<F>) -> Result<Option<F>, Failure> {
-        let (None, Some(name), Some(path)) = (&given, self.named_format(), &self.output) else {
+        let (None, Some(asked), Some(path)) = (&given, self.named_format(), &self.output) else {
             return Ok(given);
         };
-        if let Ok(format) = F::from_str(name, false) {
+        if let Ok(format) = F::from_str(asked, false) {
             return Ok(Some(format));
         }
-        let formats = F::value_variants().iter().filter_map(F::to_possible_value);
-        let formats: Vec<String> = formats.map(|value| value.get_name().to_owned()).collect();
+        let formats: Vec<String> = F::value_variants().iter().map(name).collect();
         Err(Failure::usage(format!(
-            "{}: the name asks for the format {name}, which this command does not have; give another name, or say with --format which it is: {}",
+            "{}: the name asks for the format {asked}, which this command does not have; give another name, or say with --format which it is: {}",
             path.display(),
             formats.join(", ")
         )))

@@ -12,16 +12,21 @@ pub(super) const ALL: [Activation; 7] = [
     Activation::Sigmoid,
 ];
 
+/// From one number to the next that is looked at: one if all are asked for.
+fn step(usual: usize, miri: usize) -> usize {
+    if std::env::var_os("BERTLET_EXHAUSTIVE").is_some() {
+        1
+    } else if cfg!(miri) {
+        miri
+    } else {
+        usual
+    }
+}
+
 /// Every 9973rd of all 2³² bit patterns (a prime, so that all low bits occur), or all of them if asked; in Miri every
 /// 29,999,999th.
 fn patterns() -> impl Iterator<Item = Vec<f32>> {
-    let step = if std::env::var_os("BERTLET_EXHAUSTIVE").is_some() {
-        1
-    } else if cfg!(miri) {
-        29_999_999
-    } else {
-        9973
-    };
+    let step = step(9973, 29_999_999);
     let mut all = (0..=u32::MAX).step_by(step).map(f32::from_bits);
     std::iter::from_fn(move || {
         let chunk: Vec<f32> = all.by_ref().take(1 << 16).collect();
@@ -159,13 +164,7 @@ fn worst(
     function: impl Fn([f32; 16]) -> [f32; 16],
     error: impl Fn(f64, f64) -> f64,
 ) -> f64 {
-    let step = if std::env::var_os("BERTLET_EXHAUSTIVE").is_some() {
-        1
-    } else if cfg!(miri) {
-        9_999_991
-    } else {
-        997
-    };
+    let step = step(997, 9_999_991);
     let (first, last) = (first.to_bits(), last.to_bits());
     let (low, high) = (first.min(last), first.max(last));
     let mut worst = 0.0f64;
