@@ -77,6 +77,7 @@ macro_rules! gated_functions {
 
 gated_functions!(
     Gelu => 5.08, 12.903199, GELU;
+    GeluToBytes => 3.74, 6.9938, GELU_TO_BYTES;
     GeluTanh => 4.9, 12.005, GELU_TANH;
 );
 
@@ -102,23 +103,23 @@ fn polynomial<L: Lanes, const N: usize>(lanes: L, x: L::F, coefficients: &[f32; 
 /// x·(½ + c·P(c² − half)) with c = x clamped to ±bound: P stands for (Φ(c) − ½)/c, which is even, and beyond the bound Φ
 /// is 0 or 1 within the error. No division and no exponential.
 #[inline(always)]
-fn gated<L: Lanes, const N: usize>(
+fn gated<L: Lanes, const N: usize, const P: usize>(
     lanes: L,
     x: [L::F; N],
     bound: f32,
     half: f32,
-    p: &[f32; 13],
+    p: &[f32; P],
 ) -> [L::F; N] {
     let mut clamped = x;
     let mut square = x;
-    let mut gate = [lanes.splat(p[12]); N];
+    let mut gate = [lanes.splat(p[P - 1]); N];
     for i in 0..N {
         clamped[i] = lanes.min(lanes.splat(bound), lanes.max(lanes.splat(-bound), x[i]));
     }
     for i in 0..N {
         square[i] = lanes.fma(clamped[i], clamped[i], lanes.splat(-half));
     }
-    for coefficient in p[..12].iter().rev() {
+    for coefficient in p[..P - 1].iter().rev() {
         let coefficient = lanes.splat(*coefficient);
         for i in 0..N {
             gate[i] = lanes.fma(gate[i], square[i], coefficient);
@@ -148,6 +149,18 @@ const GELU: [f32; 13] = [
     1.6009275e-14,
     -1.1843327e-15,
     3.4312276e-17,
+];
+
+/// x·Φ(x) where the result becomes one of 256 steps between the least and the largest of its group, whose rounding is some
+/// hundred times coarser. Error at most 4.8e-5·max(1, |x|), and 3.6e-4·x² near zero, for two thirds of the operations.
+const GELU_TO_BYTES: [f32; 7] = [
+    0.18752854,
+    -0.012559322,
+    0.0011250916,
+    -9.509719e-05,
+    8.005439e-06,
+    -7.221772e-07,
+    3.7747363e-08,
 ];
 
 /// The tanh form of GELU. Error at most 2.5e-7·max(1, |x|).

@@ -18,8 +18,8 @@ const VALUES: usize = 6144;
 /// A kernel's [`linear`](super::linear), compiled.
 pub(crate) type Linear = unsafe fn(QuantizedView<'_>, PackedLinear<'_>, bool, MatrixMut<'_>);
 
-/// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, some rows at a time. `values` is working
-/// memory. The product is called, for a second copy of it would make the program larger by a tenth.
+/// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, some rows at a time; GELU is
+/// [`math::GeluToBytes`]. `values` is working memory. The product is called, for a second copy of it would make the program larger by a tenth.
 ///
 /// # Safety
 /// The CPU can run `linear`.
@@ -60,7 +60,7 @@ pub(crate) unsafe fn linear_quantize<L: Lanes>(
                 let scale = &input_scale[group.clone()];
                 let to = now.reborrow().column_range(group);
                 match activation {
-                    Activation::Gelu => activated(lanes, math::Gelu, part, scale, to),
+                    Activation::Gelu => activated(lanes, math::GeluToBytes, part, scale, to),
                     _ => other(lanes, activation, part, scale, to),
                 }
             }

@@ -1,6 +1,7 @@
 //! Elementary functions: the same bits from every kernel, and within the errors that their documentation states.
 
 use super::*;
+use crate::math::{Function, GeluToBytes};
 
 pub(super) const ALL: [Activation; 7] = [
     Activation::Identity,
@@ -144,6 +145,25 @@ fn errors_are_as_documented() {
             worst.1
         );
     }
+}
+
+#[test]
+fn the_gelu_that_becomes_bytes_is_within_its_errors() {
+    let lanes = crate::generic::Generic;
+    let all = |x| GeluToBytes.apply(lanes, x);
+    let error = |x: f64, y: f64| (y - exact(Activation::Gelu, x)).abs();
+    let worst = worst_around_zero((-1e30, 1e30), all, |x, y| error(x, y) / x.abs().max(1.0));
+    println!("GELU to bytes: {worst:e}");
+    assert!(worst <= 4.8e-5, "{worst:e}");
+    // Small activations have small steps.
+    let near = worst_around_zero((-0.5, 0.5), all, |x, y| {
+        (error(x, y) - 1e-7 * x.abs()) / (x * x).max(1e-30)
+    });
+    println!("GELU to bytes, of x² near zero: {near:e}");
+    assert!(near <= 3.6e-4, "{near:e}");
+    let gelu = |x: f32| all([x; 16])[0];
+    assert_eq!((gelu(0.0), gelu(f32::INFINITY)), (0.0, f32::INFINITY));
+    assert!(gelu(f32::NAN).is_nan());
 }
 
 #[test]
