@@ -4,7 +4,8 @@
 //! the fastest samples of one run: clock and neighbours change between runs.
 
 use bertlet::kernels::{
-    Activation, AttentionScratch, Epilogue, Kernel, Matrix, MatrixMut, PackedLinear, QuantizedRows,
+    Activation, Aligned, AttentionScratch, Epilogue, Kernel, Matrix, MatrixMut, PackedLinear,
+    QuantizedRows,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -66,10 +67,14 @@ impl Layer {
     }
 }
 
-fn values(n: usize) -> Vec<f32> {
-    (0..n)
-        .map(|i| (i * 7919 % 977) as f32 * 0.008 - 4.0)
-        .collect()
+/// As the encoder's, these begin on a cache line.
+fn values(n: usize) -> Aligned<f32> {
+    let mut values = Aligned::new();
+    values.grow(n);
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = (i * 7919 % 977) as f32 * 0.008 - 4.0;
+    }
+    values
 }
 
 fn quantized(kernel: Kernel, rows: usize, k: usize) -> QuantizedRows {
@@ -86,7 +91,7 @@ fn quantized(kernel: Kernel, rows: usize, k: usize) -> QuantizedRows {
 fn bench_linear(bencher: Bencher, name: &str, [m, k, n]: [usize; 3], epilogue: Epilogue) {
     let (kernel, layer) = (kernel(name), Layer::new(n, k));
     let a = quantized(kernel, m, k);
-    let mut out = vec![0.0; m * n];
+    let mut out = values(m * n);
     bencher.counter(ItemsCount::new(m * n * k)).bench_local(|| {
         kernel.linear(
             a.view(),
@@ -165,7 +170,7 @@ fn linear_and_quantize_128(bencher: Bencher, name: &str) {
     let a = quantized(kernel, 128, 384);
     let mut out = QuantizedRows::new();
     out.resize(128, 1536, GROUP);
-    let mut buffer = Vec::new();
+    let mut buffer = Aligned::new();
     bencher
         .counter(ItemsCount::new(128 * 384 * 1536usize))
         .bench_local(|| {
@@ -185,7 +190,7 @@ mod rows {
     fn gelu(bencher: Bencher, name: &str) {
         let kernel = kernel(name);
         let x = values(128 * 384);
-        let mut y = x.clone();
+        let mut y = x.to_vec();
         bencher.counter(ItemsCount::new(x.len())).bench_local(|| {
             y.copy_from_slice(&x);
             kernel.activation(&mut y, Activation::Gelu);
@@ -242,7 +247,7 @@ mod attention {
     fn bench(bencher: Bencher, name: &str, tokens: usize) {
         let (kernel, heads, size) = (kernel(name), 12, 32);
         let (x, hidden) = (values(tokens * 3 * heads * size), heads * size);
-        let mut out = vec![0.0; tokens * hidden];
+        let mut out = values(tokens * hidden);
         let mut scratch = AttentionScratch::default();
         bencher.counter(ItemsCount::new(tokens)).bench_local(|| {
             for head in 0..heads {

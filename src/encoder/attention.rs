@@ -1,9 +1,9 @@
 //! Scaled dot-product attention, one sequence and head at a time.
 
 use super::biased_attention::{self, BiasedScratch};
-use super::{Forward, SequencesView, resize};
+use super::{Forward, SequencesView};
 use crate::format::header::Precision;
-use crate::kernels::{self, Kernel, Matrix, MatrixMut, sgemm};
+use crate::kernels::{self, Aligned, Kernel, Matrix, MatrixMut, sgemm};
 use std::ops::Range;
 
 /// Queries that are scored together in f32: their scores for 512 keys are 128 KiB.
@@ -15,7 +15,7 @@ pub(super) struct AttentionScratch {
     int8: kernels::AttentionScratch,
     biased: BiasedScratch,
     /// `[QUERY_ROWS, keys]`
-    scores: Vec<f32>,
+    scores: Aligned<f32>,
 }
 
 /// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of some heads to `context`.
@@ -97,11 +97,11 @@ fn in_f32(
     query: Matrix<'_>,
     key: Matrix<'_>,
     value: Matrix<'_>,
-    scores: &mut Vec<f32>,
+    scores: &mut Aligned<f32>,
     mut context: MatrixMut<'_>,
 ) {
     let (tokens, head_size) = (key.rows(), query.columns());
-    resize(scores, QUERY_ROWS.min(query.rows()) * tokens);
+    scores.grow(QUERY_ROWS.min(query.rows()) * tokens);
     for first in (0..query.rows()).step_by(QUERY_ROWS) {
         let rows = QUERY_ROWS.min(query.rows() - first);
         let scores = &mut scores[..rows * tokens];

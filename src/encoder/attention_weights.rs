@@ -2,7 +2,7 @@
 
 use super::Forward;
 use super::linear::Input;
-use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, QuantizedRows, sgemm};
+use crate::kernels::{Activation, Aligned, Epilogue, Matrix, MatrixMut, QuantizedRows, sgemm};
 
 impl Forward<'_> {
     /// Weights `[heads, tokens, tokens]` of layer `layer` (from 0) for one sequence whose states behind the layer before
@@ -30,7 +30,7 @@ impl Forward<'_> {
             x,
             0..3 * width,
             Epilogue::Store(Activation::Identity),
-            &mut Vec::new(),
+            &mut Aligned::new(),
             MatrixMut::new(&mut query_key_value, tokens, 3 * width, 3 * width),
         );
         let bias = self.tensors.relative_attention_bias;

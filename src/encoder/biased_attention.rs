@@ -4,20 +4,19 @@
 //! model's result stays the same everywhere. Keys and values are laid out once for a head; the bias of a query lies in the file
 //! as a row that is used as it is.
 
-use super::resize;
-use crate::kernels::{Kernel, Matrix, MatrixMut};
+use crate::kernels::{Aligned, Kernel, Matrix, MatrixMut};
 
 /// Working memory of [`run`].
 #[derive(Debug, Default)]
 pub(super) struct BiasedScratch {
     /// `[tokens, head_size]`
-    keys: Vec<f32>,
+    keys: Aligned<f32>,
     /// `[head_size, tokens]`
-    values: Vec<f32>,
+    values: Aligned<f32>,
     /// One query, scaled: `[head_size]`
-    query: Vec<f32>,
+    query: Aligned<f32>,
     /// Its scores, then weights: `[tokens]`
-    scores: Vec<f32>,
+    scores: Aligned<f32>,
 }
 
 /// context = softmax(query·keyᵀ/√d + bias)·value of one sequence and head. The queries are those of its first tokens.
@@ -37,10 +36,10 @@ pub(super) fn run(
         query: scaled,
         scores,
     } = scratch;
-    resize(keys, tokens * head_size);
-    resize(values, tokens * head_size);
-    resize(scaled, head_size);
-    resize(scores, tokens);
+    keys.grow(tokens * head_size);
+    values.grow(tokens * head_size);
+    scaled.grow(head_size);
+    scores.grow(tokens);
     let keys = &mut keys[..tokens * head_size];
     let values = &mut values[..tokens * head_size];
     for (token, row) in keys.chunks_exact_mut(head_size).enumerate() {

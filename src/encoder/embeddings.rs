@@ -1,8 +1,8 @@
 //! Word + position + segment embeddings, straight from the map, their LayerNorm, and the way to the encoder's width.
 
 use super::tensors::WordEmbeddings;
-use super::{Forward, SequencesView, resize};
-use crate::kernels::Team;
+use super::{Forward, SequencesView};
+use crate::kernels::{Aligned, Team};
 
 /// Writes each token's embedding, normalized and in the encoder's width, to `hidden`, `[tokens, hidden_size]`.
 /// `scratch` holds the embeddings of a model that has them in another width.
@@ -13,7 +13,7 @@ pub(super) fn embed(
     forward: &Forward<'_>,
     sequences: SequencesView<'_>,
     team: &mut Team,
-    scratch: &mut Vec<f32>,
+    scratch: &mut Aligned<f32>,
     hidden: &mut [f32],
 ) {
     let Forward {
@@ -28,7 +28,7 @@ pub(super) fn embed(
     let config = &file.header().config;
     let width = config.embedding_width();
     let length = sequences.tokens() * width;
-    resize(scratch, length);
+    scratch.grow(length);
     let embeddings = &mut scratch[..length];
     gather(forward, sequences, embeddings);
     forward.layer_norm(&tensors.embeddings_layer_norm, team, embeddings);

@@ -8,9 +8,9 @@ use super::linear::Input;
 use super::profile::{Clock, Stage};
 use super::share::{self, columns_of, ranges, rows_of};
 use super::tensors::{LayerNormTensors, LayerTensors, LinearTensors, LinearWeights};
-use super::{Forward, Scratch, SequencesView, activation, resize};
+use super::{Forward, Scratch, SequencesView, activation};
 use crate::format::header::Config;
-use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, QuantizedViewMut, Team};
+use crate::kernels::{Activation, Aligned, Epilogue, Matrix, MatrixMut, QuantizedViewMut, Team};
 use std::ops::Range;
 
 /// Tokens that pass through a whole feed-forward together on each thread: their inner states, the widest of all, then
@@ -28,9 +28,9 @@ const QUERY_KEY_VALUE_VALUES: usize = 1 << 17;
 #[derive(Debug, Default)]
 pub(super) struct MemberScratch {
     /// Weights of an f16 layer in single precision, or values of an int8 layer before they are quantized.
-    values: Vec<f32>,
+    values: Aligned<f32>,
     /// `[tokens of a block, 3·columns of some heads]`
-    query_key_value: Vec<f32>,
+    query_key_value: Aligned<f32>,
     attention: AttentionScratch,
     /// Only that of the calling thread may run, which takes the first part of each operation and waits for the others.
     pub(super) clock: Clock,
@@ -82,7 +82,7 @@ impl Forward<'_> {
         let width = self.file.header().config.hidden_size;
         let count = firsts.len();
         let weights = layer.query_key_value.resolve(self.file);
-        resize(&mut scratch.first, count * width);
+        scratch.first.grow(count * width);
         let gathered = scratch.first[..count * width].chunks_exact_mut(width);
         for (range, to) in sequences.ranges().zip(gathered) {
             let row = rows.start + range.start;
@@ -169,7 +169,7 @@ impl Forward<'_> {
             for first in columns.clone().step_by(chunk) {
                 let columns = first..columns.end.min(first + chunk);
                 let n = columns.len();
-                resize(&mut member.query_key_value, tokens * 3 * n);
+                member.query_key_value.grow(tokens * 3 * n);
                 let all = &mut member.query_key_value[..tokens * 3 * n];
                 let all = MatrixMut::new(all, tokens, 3 * n, 3 * n);
                 if apart.is_some() {

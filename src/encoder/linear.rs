@@ -1,9 +1,8 @@
 //! A linear layer on packed rows, in the model's precision.
 
-use super::resize;
 use super::tensors::LinearWeights;
 use crate::kernels::{
-    Activation, Epilogue, Kernel, Matrix, MatrixMut, QuantizedRows, QuantizedView,
+    Activation, Aligned, Epilogue, Kernel, Matrix, MatrixMut, QuantizedRows, QuantizedView,
     QuantizedViewMut, sgemm,
 };
 use std::ops::Range;
@@ -110,7 +109,7 @@ impl LinearWeights<'_> {
         kernel: Kernel,
         x: Input<'_>,
         columns: Range<usize>,
-        buffer: &mut Vec<f32>,
+        buffer: &mut Aligned<f32>,
         (values, quantized): (MatrixMut<'_>, QuantizedViewMut<'_>),
     ) {
         match (self, next) {
@@ -136,7 +135,7 @@ impl LinearWeights<'_> {
         x: Input<'_>,
         columns: Range<usize>,
         epilogue: Epilogue,
-        widened: &mut Vec<f32>,
+        widened: &mut Aligned<f32>,
         mut out: MatrixMut<'_>,
     ) {
         match *self {
@@ -147,7 +146,7 @@ impl LinearWeights<'_> {
                 k, weight, bias, ..
             } => {
                 fill_rows(epilogue, &bias[columns.clone()], &mut out);
-                resize(widened, WIDENED_ROWS.min(columns.len()) * k);
+                widened.grow(WIDENED_ROWS.min(columns.len()) * k);
                 let weight = &weight[columns.start * k..columns.end * k];
                 let mut rest = out.reborrow();
                 for block in weight.chunks(WIDENED_ROWS * k) {

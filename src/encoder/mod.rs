@@ -23,7 +23,7 @@ pub(crate) use tensors::EncoderTensors;
 
 use crate::format::header::Precision;
 use crate::format::{self, ModelFile};
-use crate::kernels::{Activation, Kernel, Matrix, QuantizedRows, Team, grow};
+use crate::kernels::{Activation, Aligned, Kernel, Matrix, QuantizedRows, Team};
 use layer::{FEED_FORWARD_ROWS, MemberScratch};
 use std::ops::Range;
 
@@ -35,19 +35,19 @@ const ATTENTION_ROWS: usize = 144;
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// `[tokens, embedding_size]`, where that is not the encoder's width.
-    embeddings: Vec<f32>,
+    embeddings: Aligned<f32>,
     /// `[tokens, hidden_size]`
-    hidden: Vec<f32>,
+    hidden: Aligned<f32>,
     /// What the next linear layer reads, quantized: `[tokens, hidden_size]`.
     input: QuantizedRows,
     /// `[tokens of a block, hidden_size]`
-    context: Vec<f32>,
+    context: Aligned<f32>,
     /// `[FEED_FORWARD_ROWS · threads, intermediate_size]`, for f16 models.
-    inner: Vec<f32>,
+    inner: Aligned<f32>,
     /// The same quantized, for int8 models.
     inner_input: QuantizedRows,
     /// First tokens of a block's sequences, and the same quantized.
-    first: Vec<f32>,
+    first: Aligned<f32>,
     first_input: QuantizedRows,
     /// One for each thread.
     members: Vec<MemberScratch>,
@@ -121,11 +121,11 @@ impl Forward<'_> {
         let block_tokens = ATTENTION_ROWS * threads;
         let blocks = sequences.blocks(block_tokens);
         let block_rows = blocks.map(|block| block.tokens()).max().unwrap_or(0);
-        resize(&mut scratch.hidden, tokens * width);
-        resize(&mut scratch.context, block_rows * width);
+        scratch.hidden.grow(tokens * width);
+        scratch.context.grow(block_rows * width);
         if self.keeps_inner() {
             let inner_rows = tokens.min(FEED_FORWARD_ROWS * threads);
-            resize(&mut scratch.inner, inner_rows * config.intermediate_size);
+            scratch.inner.grow(inner_rows * config.intermediate_size);
         }
         if scratch.members.len() < threads {
             let members = &mut scratch.members;
@@ -205,9 +205,4 @@ pub(crate) fn activation(activation: format::header::Activation) -> Activation {
         Configured::Sigmoid => Activation::Sigmoid,
         Configured::Identity => Activation::Identity,
     }
-}
-
-/// Makes room for `length` values without touching those that are there.
-fn resize(values: &mut Vec<f32>, length: usize) {
-    grow(values, length, 0.0);
 }

@@ -33,7 +33,7 @@ mod x86_64;
 pub use attention::{AttentionScratch, MAX_KEYS};
 pub use math::Activation;
 pub use matrix::{Matrix, MatrixMut};
-pub use memory::{OutOfMemory, grow};
+pub use memory::{Aligned, OutOfMemory};
 pub use product::{Epilogue, MAX_K, PackedLinear, ShapeError};
 pub use quantized::{QuantizedRows, QuantizedView, QuantizedViewMut, RowRange, WHOLE_ROW};
 pub use team::{MAX_MEMBERS, Team};
@@ -208,7 +208,7 @@ impl Kernel {
         a: QuantizedView<'_>,
         w: PackedLinear<'_>,
         (activation, input_scale): (Activation, &[f32]),
-        values: &mut Vec<f32>,
+        values: &mut Aligned<f32>,
         out: QuantizedViewMut<'_>,
     ) {
         assert_eq!(a.k(), w.k(), "linear_quantize: inputs of a and w");

@@ -3,6 +3,7 @@
 use super::attention::{self, AttentionScratch};
 use super::math::Activation;
 use super::matrix::{Matrix, MatrixMut};
+use super::memory::Aligned;
 use super::product::{self, PackedLinear, Product};
 use super::quantized::{QuantizedView, QuantizedViewMut};
 use super::{layer_norm, quantize, rows, vector};
@@ -23,7 +24,7 @@ pub(crate) struct Table {
         QuantizedView<'_>,
         PackedLinear<'_>,
         Then<'_>,
-        &mut Vec<f32>,
+        &mut Aligned<f32>,
         QuantizedViewMut<'_>,
     ),
     pub(crate) products: unsafe fn(QuantizedView<'_>, PackedLinear<'_>),
@@ -51,7 +52,7 @@ macro_rules! table {
             linear(a: QuantizedView<'_>, w: PackedLinear<'_>, add: bool, out: MatrixMut<'_>)
                 = |p| product::linear(p, a, w, add, out);
             linear_quantize(
-                a: QuantizedView<'_>, w: PackedLinear<'_>, then: Then<'_>, values: &mut Vec<f32>, out: QuantizedViewMut<'_>
+                a: QuantizedView<'_>, w: PackedLinear<'_>, then: Then<'_>, values: &mut Aligned<f32>, out: QuantizedViewMut<'_>
             ) = |p| {
                 // SAFETY: the proof is one for this kernel's product too.
                 unsafe { product::linear_quantize((p.lanes(), linear as product::Linear), a, w, then, values, out) }

@@ -17,7 +17,7 @@ use super::pack::{pack_keys, pack_queries, pack_values};
 use crate::lanes::{LANES, Lanes};
 use crate::math;
 use crate::matrix::{Matrix, MatrixMut};
-use crate::memory::grow;
+use crate::memory::{Aligned, grow};
 use crate::product::{Product, Tile};
 use crate::quantized::Block;
 use std::ops::Range;
@@ -28,27 +28,27 @@ pub(super) struct Head {
     /// `[keys, depth]`, `depth` blocks for a head.
     pub(super) keys: Vec<Block>,
     /// Channels of the keys, padded to whole vectors: what a key is multiplied by.
-    pub(super) key_inverse: Vec<f32>,
+    pub(super) key_inverse: Aligned<f32>,
     /// What a query is multiplied by.
-    pub(super) query_factor: Vec<f32>,
+    pub(super) query_factor: Aligned<f32>,
     /// Sixteen queries as a panel: `[depth·16]` groups.
     pub(super) queries: Vec<Block>,
     /// Products of all keys with sixteen queries: `[keys, 16]`.
-    scores: Vec<[i32; LANES]>,
+    scores: Aligned<[i32; LANES]>,
     /// High bytes of the weights less 128, then low bytes: `[2, keys/4]` groups.
     weights: Vec<Block>,
     /// `[channels, keys]` in blocks.
     pub(super) values: Vec<Block>,
     /// Least value of each channel.
-    pub(super) lows: Vec<f32>,
+    pub(super) lows: Aligned<f32>,
     /// Step between a channel's bytes.
-    pub(super) value_steps: Vec<f32>,
+    pub(super) value_steps: Aligned<f32>,
     /// Sum of a channel's bytes.
-    pub(super) value_sums: Vec<f32>,
+    pub(super) value_sums: Aligned<f32>,
     /// A tile of products with high bytes and one with low bytes.
-    products: Vec<[i32; LANES]>,
+    products: Aligned<[i32; LANES]>,
     /// `[channels, 16]`: queries before they are packed, results before they go to the output.
-    pub(super) transposed: Vec<[f32; LANES]>,
+    pub(super) transposed: Aligned<[f32; LANES]>,
     /// Of sixteen queries: what a unit of their scores is worth in the exponent of 2.
     pub(super) steps: [f32; LANES],
     /// Of sixteen queries: their largest score.
@@ -273,17 +273,17 @@ impl Head {
         let tiles = shape.keys.next_multiple_of(P::tall_rows(1)) + P::tall_rows(1);
         let channels = shape.channels.next_multiple_of(P::tall_rows(2));
         grow(&mut self.keys, tiles * shape.depth, empty);
-        grow(&mut self.key_inverse, shape.channels, 0.0);
-        grow(&mut self.query_factor, shape.channels, 0.0);
+        self.key_inverse.grow(shape.channels);
+        self.query_factor.grow(shape.channels);
         grow(&mut self.queries, shape.depth * LANES, empty);
-        grow(&mut self.scores, tiles, [0; LANES]);
+        self.scores.grow(tiles);
         grow(&mut self.weights, 2 * shape.key_depth * LANES, empty);
         grow(&mut self.values, channels * shape.key_depth, empty);
-        grow(&mut self.lows, shape.channels, 0.0);
-        grow(&mut self.value_steps, shape.channels, 0.0);
-        grow(&mut self.value_sums, shape.channels, 0.0);
-        grow(&mut self.products, 2 * P::tall_rows(2), [0; LANES]);
-        grow(&mut self.transposed, shape.channels, [0.0; LANES]);
+        self.lows.grow(shape.channels);
+        self.value_steps.grow(shape.channels);
+        self.value_sums.grow(shape.channels);
+        self.products.grow(2 * P::tall_rows(2));
+        self.transposed.grow(shape.channels);
     }
 }
 

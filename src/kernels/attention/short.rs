@@ -8,18 +8,18 @@
 use crate::lanes::{LANES, Lanes};
 use crate::math;
 use crate::matrix::{Matrix, MatrixMut};
-use crate::memory::grow;
+use crate::memory::Aligned;
 use std::ops::Range;
 
 /// Working memory of one head.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     /// Some queries, `[head_size]`.
-    queries: Vec<[f32; LANES]>,
+    queries: Aligned<[f32; LANES]>,
     /// Scores of some queries, then weights: `[keys]`.
-    weights: Vec<[f32; LANES]>,
+    weights: Aligned<[f32; LANES]>,
     /// Values whose channels are not whole vectors, padded: `[keys, channels]`.
-    values: Vec<[f32; LANES]>,
+    values: Aligned<[f32; LANES]>,
 }
 
 /// out = softmax(scale·query·keyᵀ)·value of one head.
@@ -32,9 +32,8 @@ pub(super) fn attention<L: Lanes>(
     mut out: MatrixMut<'_>,
 ) {
     let head_size = query.columns();
-    let empty = [0.0; LANES];
-    grow(&mut head.queries, head_size.next_multiple_of(LANES), empty);
-    grow(&mut head.weights, key.rows(), empty);
+    head.queries.grow(head_size.next_multiple_of(LANES));
+    head.weights.grow(key.rows());
     let (values, stride) = pad(lanes, value, &mut head.values);
     for first in (0..query.rows()).step_by(LANES) {
         let rows = first..query.rows().min(first + LANES);
@@ -62,14 +61,14 @@ pub(super) fn attention<L: Lanes>(
 fn pad<'a, L: Lanes>(
     lanes: L,
     value: Matrix<'a>,
-    padded: &'a mut Vec<[f32; LANES]>,
+    padded: &'a mut Aligned<[f32; LANES]>,
 ) -> (*const f32, usize) {
     let head_size = value.columns();
     if head_size.is_multiple_of(LANES) {
         return (value.as_ptr(), value.stride());
     }
     let chunks = head_size.div_ceil(LANES);
-    grow(padded, value.rows() * chunks, [0.0; LANES]);
+    padded.grow(value.rows() * chunks);
     for (row, to) in padded
         .chunks_exact_mut(chunks)
         .enumerate()

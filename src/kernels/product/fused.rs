@@ -4,7 +4,7 @@ use super::PackedLinear;
 use crate::lanes::Lanes;
 use crate::math::{self, Activation, Function};
 use crate::matrix::MatrixMut;
-use crate::memory::grow;
+use crate::memory::Aligned;
 use crate::quantize::{TOGETHER, activate_quantize_some, quantize_some};
 use crate::quantized::{QuantizedView, QuantizedViewMut};
 use crate::rows;
@@ -29,7 +29,7 @@ pub(crate) unsafe fn linear_quantize<L: Lanes>(
     a: QuantizedView<'_>,
     w: PackedLinear<'_>,
     (activation, input_scale): (Activation, &[f32]),
-    values: &mut Vec<f32>,
+    values: &mut Aligned<f32>,
     out: QuantizedViewMut<'_>,
 ) {
     let n = w.n();
@@ -40,7 +40,7 @@ pub(crate) unsafe fn linear_quantize<L: Lanes>(
     let height = ROWS.min(a.rows());
     // Few rows have several groups at a time, for the last step of a product is dequantized alone.
     let width = n.min((VALUES / height / group).max(1) * group);
-    grow(values, height * width, 0.0);
+    values.grow(height * width);
     let mut rest = out;
     for first in (0..a.rows()).step_by(height) {
         let rows = first..a.rows().min(first + height);

@@ -225,7 +225,7 @@ fn linear_quantize_equals_its_parts() {
                     found.resize(rows, n, GROUP);
                     let then = (activation, &scale[..]);
                     let (packed, to) = (layer.packed(), found.view_mut());
-                    kernel.linear_quantize(a.view(), packed, then, &mut Vec::new(), to);
+                    kernel.linear_quantize(a.view(), packed, then, &mut Aligned::new(), to);
                     let context = format!("{kernel:?}, {activation:?}, {rows} × {k} × {n}");
                     let (found, expected) = (found.view(), expected.view());
                     assert_eq!(found.ranges(), expected.ranges(), "{context}");
@@ -256,7 +256,7 @@ fn what_is_not_finite_is_seen_behind_the_activation() {
             a.view(),
             layer.packed(),
             then,
-            &mut Vec::new(),
+            &mut Aligned::new(),
             found.view_mut(),
         );
         for (index, range) in found.view().ranges().iter().enumerate() {
