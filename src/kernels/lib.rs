@@ -199,7 +199,7 @@ impl Kernel {
     }
 
     /// [`Kernel::linear`] with an activation, and [`Kernel::quantize_rows`] of the result with `input_scale`, `[n]`, while it is in
-    /// the cache. `values` is working memory.
+    /// the cache. [`Activation::Gelu`] is as fine as bytes need it: within 4.8e-5·max(1, |x|). `values` is working memory.
     ///
     /// # Panics
     /// If the shapes differ, or `out` has groups that are not whole panels of sixteen.
