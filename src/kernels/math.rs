@@ -151,8 +151,8 @@ const GELU: [f32; 13] = [
     3.4312276e-17,
 ];
 
-/// x·Φ(x) where the result becomes one of 256 steps between the least and the largest of its group, whose rounding is some
-/// hundred times coarser. Error at most 4.8e-5·max(1, |x|), and 3.6e-4·x² near zero, for two thirds of the operations.
+/// x·Φ(x) where the result becomes one of 256 steps between the least and the largest of its group, whose rounding is
+/// coarser by far. Error at most 4.8e-5·max(1, |x|), and 3.6e-4·x² near zero, for two thirds of the operations.
 const GELU_TO_BYTES: [f32; 7] = [
     0.18752854,
     -0.012559322,

@@ -1,5 +1,6 @@
 //! Working memory that grows.
 
+use super::quantized::Block;
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -31,14 +32,9 @@ pub(crate) fn grow<T: Copy>(buffer: &mut Vec<T>, length: usize, fill: T) {
 /// loads and stores of such take twice as long, and `Vec` begins anywhere. Only grows.
 #[derive(Debug)]
 pub struct Aligned<T> {
-    lines: Vec<Line>,
+    lines: Vec<Block>,
     of: PhantomData<T>,
 }
-
-/// A cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
 
 impl<T> Default for Aligned<T> {
     fn default() -> Self {
@@ -50,6 +46,12 @@ impl<T> Default for Aligned<T> {
 }
 
 impl<T: Pod> Aligned<T> {
+    /// Numbers in a line.
+    const IN_LINE: usize = {
+        assert!(size_of::<T>() > 0 && 64 % size_of::<T>() == 0);
+        64 / size_of::<T>()
+    };
+
     /// Without numbers.
     pub fn new() -> Self {
         Self::default()
@@ -60,9 +62,8 @@ impl<T: Pod> Aligned<T> {
     /// # Panics
     /// With [`OutOfMemory`] where there is none.
     pub fn grow(&mut self, length: usize) {
-        const { assert!(size_of::<T>() > 0 && 64 % size_of::<T>() == 0) };
-        let lines = length.div_ceil(64 / size_of::<T>());
-        grow(&mut self.lines, lines, Line([0; 64]));
+        let lines = length.div_ceil(Self::IN_LINE);
+        grow(&mut self.lines, lines, Block([0; 64]));
     }
 }
 
@@ -71,7 +72,7 @@ impl<T: Pod> Deref for Aligned<T> {
 
     #[inline(always)]
     fn deref(&self) -> &[T] {
-        let length = self.lines.len() * (64 / size_of::<T>());
+        let length = self.lines.len() * Self::IN_LINE;
         // SAFETY: the lines are initialized bytes, and any bytes are a `Pod`; its size divides a line's, and so does its
         // alignment.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), length) }
@@ -81,7 +82,7 @@ impl<T: Pod> Deref for Aligned<T> {
 impl<T: Pod> DerefMut for Aligned<T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut [T] {
-        let length = self.lines.len() * (64 / size_of::<T>());
+        let length = self.lines.len() * Self::IN_LINE;
         // SAFETY: as above, and any `Pod` is bytes.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), length) }
     }

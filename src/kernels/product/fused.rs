@@ -19,7 +19,8 @@ const VALUES: usize = 6144;
 pub(crate) type Linear = unsafe fn(QuantizedView<'_>, PackedLinear<'_>, bool, MatrixMut<'_>);
 
 /// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, some rows at a time; GELU is
-/// [`math::GeluToBytes`]. `values` is working memory. The product is called, for a second copy of it would make the program larger by a tenth.
+/// [`math::GeluToBytes`]. `values` is working memory. The product is called, for a second copy of it would make the program
+/// larger by a tenth.
 ///
 /// # Safety
 /// The CPU can run `linear`.

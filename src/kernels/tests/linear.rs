@@ -3,6 +3,8 @@
 use super::*;
 use crate::math::{Function, GeluToBytes};
 
+const STORE: Epilogue = Epilogue::Store(Activation::Identity);
+
 fn run(kernel: Kernel, a: &QuantizedRows, layer: &Layer, epilogue: Epilogue) -> Vec<f32> {
     let rows = a.view().rows();
     let mut out: Vec<f32> = (0..rows * layer.n).map(|i| i as f32 * 0.01).collect();
@@ -68,7 +70,7 @@ fn products_equal_the_definition_on_all_edge_sizes() {
             let a = quantized(generic(), &x, rows, k);
             let expected = define(&a, &layer);
             for_each_kernel(|kernel| {
-                let found = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
+                let found = run(kernel, &a, &layer, STORE);
                 assert_eq!(
                     bits(&found),
                     bits(&expected),
@@ -96,7 +98,7 @@ fn extremes_neither_saturate_nor_overflow() {
         assert_eq!(a.view().row(1).filter(|&u| u == 255).count(), k - k / GROUP);
         let expected = define(&a, &layer);
         for_each_kernel(|kernel| {
-            let found = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
+            let found = run(kernel, &a, &layer, STORE);
             assert_eq!(
                 bits(&found),
                 bits(&expected),
@@ -115,11 +117,7 @@ fn the_deepest_row_fits() {
     let a = quantized_by(generic(), &x, [1, k], WHOLE_ROW);
     let expected = define(&a, &layer);
     for_each_kernel(|kernel| {
-        assert_eq!(
-            run(kernel, &a, &layer, Epilogue::Store(Activation::Identity)),
-            expected,
-            "{kernel:?}"
-        );
+        assert_eq!(run(kernel, &a, &layer, STORE), expected, "{kernel:?}");
     });
     let layer = layer.packed();
     assert!(PackedLinear::new(&[], &[], &[], &[], [0, MAX_K + 1], GROUP).is_err());
@@ -147,7 +145,7 @@ fn constant_rows_keep_their_value_and_others_theirs() {
     assert!(expected[4 * n..].iter().all(|y| y.is_finite()));
     for_each_kernel(|kernel| {
         let a = quantized(kernel, &x, rows, k);
-        let found = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
+        let found = run(kernel, &a, &layer, STORE);
         assert_eq!(bits(&found), bits(&expected), "{kernel:?}");
     });
 }
@@ -164,7 +162,7 @@ fn epilogues_are_the_functions_applied_afterwards() {
     let x = random.floats(rows * k, 2.0);
     for_each_kernel(|kernel| {
         let a = quantized(kernel, &x, rows, k);
-        let plain = run(kernel, &a, &layer, Epilogue::Store(Activation::Identity));
+        let plain = run(kernel, &a, &layer, STORE);
         for activation in super::functions::ALL {
             let mut expected = plain.clone();
             kernel.activation(&mut expected, activation);
@@ -180,8 +178,6 @@ fn epilogues_are_the_functions_applied_afterwards() {
         assert_eq!(bits(&found), bits(&expected), "{kernel:?}");
     });
 }
-
-const STORE: Epilogue = Epilogue::Store(Activation::Identity);
 
 /// GELU as it is where its results are quantized.
 fn gelu_to_bytes(mut y: Vec<f32>) -> Vec<f32> {
