@@ -281,7 +281,7 @@ unsafe fn tall_products(tile: Tile<'_>) {
             "tilezero tmm2",
             "tilezero tmm3",
             "2:",
-            "tileloadd tmm4, [{b} + {line}]",
+            "tileloaddt1 tmm4, [{b} + {line}]",
             "tileloadd tmm5, [{a0} + {stride}]",
             "tdpbusd tmm0, tmm5, tmm4",
             "tileloadd tmm6, [{a1} + {stride}]",
@@ -333,7 +333,7 @@ unsafe fn square_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
             let weights = block * 64 * LANES;
             asm!(
                 "tileloadd tmm4, [{rows} + {stride}]",
-                "tileloadd tmm6, [{b} + {line}]",
+                "tileloaddt1 tmm6, [{b} + {line}]",
                 "tdpbusd tmm0, tmm4, tmm6",
                 "tileloadd tmm5, [{more} + {stride}]",
                 "tdpbusd tmm1, tmm5, tmm6",
@@ -346,7 +346,7 @@ unsafe fn square_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
             );
             meanwhile.part();
             asm!(
-                "tileloadd tmm7, [{b} + {line}]",
+                "tileloaddt1 tmm7, [{b} + {line}]",
                 "tdpbusd tmm2, tmm4, tmm7",
                 "tdpbusd tmm3, tmm5, tmm7",
                 b = in(reg) panels[1].add(weights),
@@ -380,9 +380,9 @@ unsafe fn wide_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
             let weights = block * 64 * LANES;
             asm!(
                 "tileloadd tmm4, [{rows} + {stride}]",
-                "tileloadd tmm5, [{b} + {line}]",
+                "tileloaddt1 tmm5, [{b} + {line}]",
                 "tdpbusd tmm0, tmm4, tmm5",
-                "tileloadd tmm6, [{more} + {line}]",
+                "tileloaddt1 tmm6, [{more} + {line}]",
                 "tdpbusd tmm1, tmm4, tmm6",
                 rows = in(reg) tile.rows_of_blocks.as_ptr().add(block),
                 stride = in(reg) stride,
@@ -393,9 +393,9 @@ unsafe fn wide_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
             );
             meanwhile.part();
             asm!(
-                "tileloadd tmm7, [{b} + {line}]",
+                "tileloaddt1 tmm7, [{b} + {line}]",
                 "tdpbusd tmm2, tmm4, tmm7",
-                "tileloadd tmm5, [{more} + {line}]",
+                "tileloaddt1 tmm5, [{more} + {line}]",
                 "tdpbusd tmm3, tmm4, tmm5",
                 b = in(reg) panels[2].add(weights),
                 more = in(reg) panels[3].add(weights),
