@@ -22,7 +22,7 @@ const COLUMNS: usize = 64;
 
 /// Queries, keys and values that a thread computes before it goes on to their attention: 512 KiB, half of what the
 /// second-level cache has for them.
-const QUERY_KEY_VALUE_VALUES: usize = 1 << 17;
+const QUERY_KEY_VALUE_VALUES: usize = 1 << 16;
 
 /// Working memory of one thread.
 #[derive(Debug, Default)]
@@ -172,19 +172,26 @@ impl Forward<'_> {
                 member.query_key_value.grow(tokens * 3 * n);
                 let all = &mut member.query_key_value[..tokens * 3 * n];
                 let all = MatrixMut::new(all, tokens, 3 * n, 3 * n);
+                let values = &mut member.values;
                 if apart.is_some() {
-                    for (index, out) in columns_of(all, ranges(3 * n, n, 3)).enumerate() {
-                        let (x, out) = match queries {
-                            Queries::First(first) if index == 0 => {
-                                (first, out.split_rows(query_rows).0)
-                            }
-                            _ => (x, out),
-                        };
-                        let columns = index * width + columns.start..index * width + columns.end;
-                        weights.forward(self.kernel, x, columns, store, &mut member.values, out);
+                    let part =
+                        |index: usize| index * width + columns.start..index * width + columns.end;
+                    let (q, later) = all.split_columns(n);
+                    let (k, v) = later.split_columns(n);
+                    match queries {
+                        Queries::All => {
+                            let parts = [(part(0), q), (part(1), k), (part(2), v)];
+                            weights.forward_ranges(self.kernel, x, values, parts);
+                        }
+                        Queries::First(first) => {
+                            let q = q.split_rows(query_rows).0;
+                            weights.forward(self.kernel, first, part(0), store, values, q);
+                            let parts = [(part(1), k), (part(2), v)];
+                            weights.forward_ranges(self.kernel, x, values, parts);
+                        }
                     }
                 } else {
-                    weights.forward(self.kernel, x, 0..3 * n, store, &mut member.values, all);
+                    weights.forward(self.kernel, x, 0..3 * n, store, values, all);
                 }
                 member.clock.lap(Stage::QueryKeyValue);
                 let all = Matrix::new(&member.query_key_value, tokens, 3 * n, 3 * n);

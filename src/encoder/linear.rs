@@ -125,6 +125,31 @@ impl LinearWeights<'_> {
         }
     }
 
+    /// x·Wᵀ + b of some ranges of the outputs, none empty, each to a matrix of its own, `[rows, columns]`. `widened` is
+    /// working memory.
+    ///
+    /// # Panics
+    /// As [`LinearWeights::forward`].
+    pub(super) fn forward_ranges<const N: usize>(
+        &self,
+        kernel: Kernel,
+        x: Input<'_>,
+        widened: &mut Aligned<f32>,
+        mut parts: [(Range<usize>, MatrixMut<'_>); N],
+    ) {
+        match self {
+            LinearWeights::Int8 { packed, .. } => {
+                kernel.linear_ranges(x.quantized, *packed, &mut parts);
+            }
+            LinearWeights::F16 { .. } => {
+                let store = Epilogue::Store(Activation::Identity);
+                for (columns, out) in parts {
+                    self.forward(kernel, x, columns, store, widened, out);
+                }
+            }
+        }
+    }
+
     /// out = epilogue(x·Wᵀ + b) of some outputs, `[rows, columns]`. `widened` is working memory.
     ///
     /// # Panics

@@ -65,6 +65,14 @@ pub(crate) trait Lanes: Copy {
     /// Lanes within 0…255 as bytes.
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]);
 
+    /// Four vectors of lanes within 0…255 as bytes, one vector behind the other.
+    #[inline(always)]
+    fn store_four_bytes(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]) {
+        for (x, to) in x.into_iter().zip(to.as_chunks_mut::<LANES>().0) {
+            self.store_bytes(x, to);
+        }
+    }
+
     /// The low bytes of four vectors, lane by lane: four bytes of lane 0, four of lane 1, ….
     fn store_quads(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]);
 

@@ -40,7 +40,9 @@ pub use team::{MAX_MEMBERS, Team};
 pub use threads::thread_builder;
 
 use half::f16;
+use product::ColumnRanges;
 use std::fmt;
+use std::ops::Range;
 use table::Table;
 
 /// The environment variable that forces a kernel by name.
@@ -188,14 +190,45 @@ impl Kernel {
             (a.rows(), w.n()),
             "linear: shape of out"
         );
+        if a.rows() == 0 || w.n() == 0 {
+            return;
+        }
         let (add, activation) = epilogue.split();
+        let mut part = [(0..w.n(), out.reborrow())];
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.linear)(a, w, add, out.reborrow()) }
+        unsafe { (self.0.linear)(&mut ColumnRanges::new(a, w, &mut part), add) }
         if activation != Activation::Identity {
             for row in 0..out.rows() {
                 self.activation(out.row(row), activation);
             }
         }
+    }
+
+    /// [`Kernel::linear`] of some ranges of the outputs, each to a matrix of its own.
+    ///
+    /// # Panics
+    /// If the shapes differ, or a range is empty or begins (or ends, unless at n) off a multiple of sixteen.
+    pub fn linear_ranges(
+        &self,
+        a: QuantizedView<'_>,
+        w: PackedLinear<'_>,
+        parts: &mut [(Range<usize>, MatrixMut<'_>)],
+    ) {
+        assert_eq!(a.k(), w.k(), "linear_ranges: inputs of a and w");
+        assert_eq!(a.group(), w.group(), "linear_ranges: groups of a and w");
+        for (columns, out) in &*parts {
+            assert_eq!(
+                (out.rows(), out.columns()),
+                (a.rows(), columns.len()),
+                "linear_ranges: shape of a part"
+            );
+            assert!(!columns.is_empty(), "linear_ranges: an empty range");
+        }
+        if a.rows() == 0 {
+            return;
+        }
+        // SAFETY: holding the kernel proves that the CPU runs it.
+        unsafe { (self.0.linear)(&mut ColumnRanges::new(a, w, parts), false) }
     }
 
     /// [`Kernel::linear`] with an activation, and [`Kernel::quantize_rows`] of the result with `input_scale`, `[n]`, while it is in
@@ -223,8 +256,10 @@ impl Kernel {
             w.n(),
             "linear_quantize: length of input_scale"
         );
+        let functions = (self.0.linear, self.0.activate_quantize);
+        let then = (activation, input_scale);
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { (self.0.linear_quantize)(a, w, (activation, input_scale), values, out) }
+        unsafe { product::linear_quantize(functions, a, w, then, values, out) }
     }
 
     /// The integer products of [`Kernel::linear`] alone; their sums are dropped. For benchmarks.

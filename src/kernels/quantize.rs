@@ -304,8 +304,19 @@ fn quantize<L: Lanes>(
     let (chunks, rest) = x.as_chunks::<LANES>();
     let (low_lanes, inverse) = (lanes.splat(low), lanes.splat(inverse));
     let bytes = out.as_chunks_mut::<LANES>().0;
-    for (i, (chunk, to)) in chunks.iter().zip(&mut *bytes).enumerate() {
-        let x = factor.chunk(lanes, lanes.load(chunk), i);
+    let (fours, last) = chunks.as_chunks::<4>();
+    let four_bytes = bytes.as_flattened_mut().as_chunks_mut::<{ 4 * LANES }>().0;
+    for (i, (four, to)) in fours.iter().zip(four_bytes).enumerate() {
+        let mut u = [lanes.splat_int(0); 4];
+        for j in 0..4 {
+            let x = factor.chunk(lanes, lanes.load(&four[j]), 4 * i + j);
+            u[j] = lanes.round(lanes.mul(lanes.sub(x, low_lanes), inverse));
+        }
+        lanes.store_four_bytes(u, to);
+    }
+    let first = chunks.len() - last.len();
+    for (i, (chunk, to)) in last.iter().zip(&mut bytes[first..]).enumerate() {
+        let x = factor.chunk(lanes, lanes.load(chunk), first + i);
         let u = lanes.round(lanes.mul(lanes.sub(x, low_lanes), inverse));
         lanes.store_bytes(u, to);
     }

@@ -3,8 +3,7 @@
 use super::attention::{self, AttentionScratch};
 use super::math::Activation;
 use super::matrix::{Matrix, MatrixMut};
-use super::memory::Aligned;
-use super::product::{self, PackedLinear, Product};
+use super::product::{self, Jobs, PackedLinear, Product};
 use super::quantized::{QuantizedView, QuantizedViewMut};
 use super::{layer_norm, quantize, rows, vector};
 use half::f16;
@@ -19,14 +18,8 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) supported: fn() -> bool,
     pub(crate) quantize_rows: unsafe fn(Matrix<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
-    pub(crate) linear: unsafe fn(QuantizedView<'_>, PackedLinear<'_>, bool, MatrixMut<'_>),
-    pub(crate) linear_quantize: unsafe fn(
-        QuantizedView<'_>,
-        PackedLinear<'_>,
-        Then<'_>,
-        &mut Aligned<f32>,
-        QuantizedViewMut<'_>,
-    ),
+    pub(crate) linear: product::Linear,
+    pub(crate) activate_quantize: unsafe fn(MatrixMut<'_>, Then<'_>, QuantizedViewMut<'_>),
     pub(crate) products: unsafe fn(QuantizedView<'_>, PackedLinear<'_>),
     pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
     pub(crate) layer_norm_quantize:
@@ -49,14 +42,9 @@ macro_rules! table {
         table!(@functions $proof $(, $features)?;
             quantize_rows(x: Matrix<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
                 = |p| quantize::quantize_rows(p.lanes(), x, scale, out);
-            linear(a: QuantizedView<'_>, w: PackedLinear<'_>, add: bool, out: MatrixMut<'_>)
-                = |p| product::linear(p, a, w, add, out);
-            linear_quantize(
-                a: QuantizedView<'_>, w: PackedLinear<'_>, then: Then<'_>, values: &mut Aligned<f32>, out: QuantizedViewMut<'_>
-            ) = |p| {
-                // SAFETY: the proof is one for this kernel's product too.
-                unsafe { product::linear_quantize((p.lanes(), linear as product::Linear), a, w, then, values, out) }
-            };
+            linear(jobs: &mut dyn Jobs<'_>, add: bool) = |p| product::linear(p, jobs, add);
+            activate_quantize(y: MatrixMut<'_>, then: Then<'_>, out: QuantizedViewMut<'_>)
+                = |p| product::activate_quantize(p.lanes(), y, then, out);
             products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
                 = |p| layer_norm::layer_norm(p.lanes(), x, weight, bias, eps);
@@ -80,7 +68,7 @@ macro_rules! table {
         );
         Table {
             name: $name, supported: $supported,
-            quantize_rows, linear, linear_quantize, products, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
+            quantize_rows, linear, activate_quantize, products, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
             matrix_product_i8, matrix_product_f16, matrix_product_f32,
         }
     }};

@@ -1,7 +1,7 @@
 //! From integer sums to what they stand for.
 
 use super::plan::Step;
-use super::{Accumulators, BLOCK_ROWS, LANES, MAX_PANELS, Meanwhile, PackedLinear, Partial};
+use super::{Accumulators, LANES, MAX_BLOCK_ROWS, MAX_PANELS, Meanwhile, PackedLinear, Partial};
 use crate::lanes::Lanes;
 use crate::matrix::MatrixMut;
 use crate::quantized::{QuantizedView, RowRange};
@@ -40,33 +40,33 @@ impl Parts<'_, '_> {
 
 /// What sixteen columns bring to their outputs in a group.
 #[derive(Clone, Copy)]
-struct Channels<F> {
-    scale: F,
+pub(crate) struct Channels<F> {
+    pub(crate) scale: F,
     /// scale·column_sum
-    sum: F,
+    pub(crate) sum: F,
 }
 
 /// `G` groups of `N` neighbouring panels, row by row. The first groups begin with the bias, others with what those before
 /// them left; the last ones go to the output.
-pub(super) struct Rows<'a, L: Lanes, const N: usize, const G: usize> {
+pub(crate) struct Rows<'a, L: Lanes, const N: usize, const G: usize> {
     lanes: L,
-    channels: [[Channels<L::F>; N]; G],
+    pub(crate) channels: [[Channels<L::F>; N]; G],
     /// The next row's first group of these.
-    ranges: *const RowRange,
-    range_stride: usize,
+    pub(crate) ranges: *const RowRange,
+    pub(crate) range_stride: usize,
     /// The next row's sums in the first panel of each group.
-    accumulators: [*const [i32; LANES]; G],
+    pub(crate) accumulators: [*const [i32; LANES]; G],
     /// Sums from one panel to the next.
-    stride: usize,
+    pub(crate) stride: usize,
     /// Where the next row begins, and where it goes, `[N]` each.
-    from: *const [f32; LANES],
-    from_stride: usize,
-    to: *mut f32,
-    to_stride: usize,
+    pub(crate) from: *const [f32; LANES],
+    pub(crate) from_stride: usize,
+    pub(crate) to: *mut f32,
+    pub(crate) to_stride: usize,
     /// Whether results are added to what is there.
-    add: bool,
-    row: usize,
-    rows: usize,
+    pub(crate) add: bool,
+    pub(crate) row: usize,
+    pub(crate) rows: usize,
     /// Of what the pointers point to.
     lifetime: std::marker::PhantomData<&'a mut f32>,
 }
@@ -183,7 +183,6 @@ impl<'a, L: Lanes, const N: usize, const G: usize> Rows<'a, L, N, G> {
                     let step = lanes.mul(scale, channels.scale);
                     *y = lanes.fma(lanes.to_float(lanes.load_int(sums)), step, offset);
                 }
-                self.accumulators[g] = self.accumulators[g].add(1);
             }
             for (n, y) in y.iter().enumerate() {
                 let to = &mut *self.to.add(n * LANES).cast::<[f32; LANES]>();
@@ -195,11 +194,20 @@ impl<'a, L: Lanes, const N: usize, const G: usize> Rows<'a, L, N, G> {
                 lanes.store(y, to);
             }
         }
+        self.skip(1);
+    }
+
+    /// Goes on behind `rows` more.
+    #[inline(always)]
+    pub(crate) fn skip(&mut self, rows: usize) {
         // Behind the last row these point to nothing, and are not used.
-        self.ranges = self.ranges.wrapping_add(self.range_stride);
-        self.from = self.from.wrapping_add(self.from_stride);
-        self.to = self.to.wrapping_add(self.to_stride);
-        self.row += 1;
+        for sums in &mut self.accumulators {
+            *sums = sums.wrapping_add(rows);
+        }
+        self.ranges = self.ranges.wrapping_add(rows * self.range_stride);
+        self.from = self.from.wrapping_add(rows * self.from_stride);
+        self.to = self.to.wrapping_add(rows * self.to_stride);
+        self.row += rows;
     }
 }
 
@@ -228,7 +236,7 @@ impl<L: Lanes, const N: usize, const G: usize> Meanwhile for Rows<'_, L, N, G> {
 pub(super) fn narrow<L: Lanes>(lanes: L, mut parts: Parts<'_, '_>, add: bool) {
     let (step, is_last) = (parts.step, parts.is_last());
     let partial = parts.step_rows();
-    let mut buffer = [[0.0; LANES]; BLOCK_ROWS];
+    let mut buffer = [[0.0; LANES]; MAX_BLOCK_ROWS];
     for panel in 0..step.panels {
         let (to, stride) = if is_last {
             (buffer[..step.rows].as_mut_ptr().cast(), LANES)

@@ -1,6 +1,7 @@
 //! A product, an activation, and the quantization of the result for the product behind it.
 
-use super::PackedLinear;
+use super::jobs::Jobs;
+use super::{Linear, PackedLinear};
 use crate::lanes::Lanes;
 use crate::math::{self, Activation, Function};
 use crate::matrix::MatrixMut;
@@ -8,68 +9,123 @@ use crate::memory::Aligned;
 use crate::quantize::{TOGETHER, activate_quantize_some, quantize_some};
 use crate::quantized::{QuantizedView, QuantizedViewMut};
 use crate::rows;
+use std::ops::Range;
 
-/// Most rows whose results lie in f32 at a time.
+/// Most rows whose results lie in f32 at a time: with a group of 192 outputs 24 KiB, half of a first-level cache.
 const ROWS: usize = 32;
 
-/// Results in f32 at a time, unless one group has more: 24 KiB, half of a first-level cache.
-const VALUES: usize = 6144;
-
-/// A kernel's [`linear`](super::linear), compiled.
-pub(crate) type Linear = unsafe fn(QuantizedView<'_>, PackedLinear<'_>, bool, MatrixMut<'_>);
+/// A kernel's [`activate_quantize`], compiled.
+pub(crate) type ActivateQuantize =
+    unsafe fn(MatrixMut<'_>, (Activation, &[f32]), QuantizedViewMut<'_>);
 
 /// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, some rows at a time; GELU is
-/// [`math::GeluToBytes`]. `values` is working memory. The product is called, for a second copy of it would make the program
-/// larger by a tenth.
+/// [`math::GeluToBytes`]. `values` is working memory.
 ///
 /// # Safety
-/// The CPU can run `linear`.
-#[inline(always)]
-pub(crate) unsafe fn linear_quantize<L: Lanes>(
-    (lanes, linear): (L, Linear),
+/// The CPU can run both functions, which are one kernel's.
+pub(crate) unsafe fn linear_quantize(
+    (linear, then): (Linear, ActivateQuantize),
     a: QuantizedView<'_>,
     w: PackedLinear<'_>,
     (activation, input_scale): (Activation, &[f32]),
     values: &mut Aligned<f32>,
     out: QuantizedViewMut<'_>,
 ) {
-    let n = w.n();
-    if n == 0 || a.rows() == 0 {
+    if w.n() == 0 || a.rows() == 0 {
         return;
     }
-    let group = out.group().min(n);
     let height = ROWS.min(a.rows());
-    // Few rows have several groups at a time, for the last step of a product is dequantized alone.
-    let width = n.min((VALUES / height / group).max(1) * group);
+    let width = out.group().min(w.n());
     values.grow(height * width);
-    let mut rest = out;
-    for first in (0..a.rows()).step_by(height) {
-        let rows = first..a.rows().min(first + height);
-        let (mut now, later) = rest.split_rows(rows.len());
-        rest = later;
-        for first in (0..n).step_by(width) {
-            let columns = first..n.min(first + width);
-            let values = &mut values[..rows.len() * columns.len()];
-            let mut y = MatrixMut::new(values, rows.len(), columns.len(), columns.len());
-            let (a, w) = (a.row_range(rows.clone()), w.columns(columns.clone()));
-            // SAFETY: the caller's promise.
-            unsafe { linear(a, w, false, y.reborrow()) };
-            for first in columns.clone().step_by(group) {
-                let group = first..columns.end.min(first + group);
-                let (part, later) = y.split_columns(group.len());
-                y = later;
-                let scale = &input_scale[group.clone()];
-                let to = now.reborrow().column_range(group);
-                match activation {
-                    Activation::Gelu => activated(lanes, math::GeluToBytes, part, scale, to),
-                    _ => other(lanes, activation, part, scale, to),
-                }
-            }
-        }
+    let mut groups = Groups {
+        a,
+        w,
+        then,
+        activation,
+        input_scale,
+        values,
+        out,
+        height,
+        width,
+        begun: (0, 0),
+        ended: (0, 0),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { linear(&mut groups, false) }
+}
+
+/// Each group of `out`, some rows at a time.
+struct Groups<'a, 'o> {
+    a: QuantizedView<'a>,
+    w: PackedLinear<'a>,
+    then: ActivateQuantize,
+    activation: Activation,
+    input_scale: &'o [f32],
+    values: &'o mut [f32],
+    out: QuantizedViewMut<'o>,
+    height: usize,
+    width: usize,
+    /// First row and column of the next product, and of the first one that has not ended.
+    begun: (usize, usize),
+    ended: (usize, usize),
+}
+
+impl Groups<'_, '_> {
+    /// The rows and columns of the product that begins there, and where the next one does.
+    fn part(&self, (row, column): (usize, usize)) -> ([Range<usize>; 2], (usize, usize)) {
+        let rows = row..self.a.rows().min(row + self.height);
+        let columns = column..self.w.n().min(column + self.width);
+        let next = match rows.end == self.a.rows() {
+            true => (0, columns.end),
+            false => (rows.end, column),
+        };
+        ([rows, columns], next)
     }
 }
 
-/// Rows of one group, whose function is applied while their extremes are sought.
+impl<'a> Jobs<'a> for Groups<'a, '_> {
+    fn next(&mut self) -> Option<(QuantizedView<'a>, PackedLinear<'a>)> {
+        if self.begun.1 == self.w.n() {
+            return None;
+        }
+        let ([rows, columns], next) = self.part(self.begun);
+        self.begun = next;
+        Some((self.a.row_range(rows), self.w.columns(columns)))
+    }
+
+    fn out(&mut self) -> MatrixMut<'_> {
+        let ([rows, columns], _) = self.part(self.ended);
+        MatrixMut::new(self.values, rows.len(), columns.len(), columns.len())
+    }
+
+    fn end(&mut self) {
+        let ([rows, columns], next) = self.part(self.ended);
+        self.ended = next;
+        let (height, width) = (rows.len(), columns.len());
+        let values = MatrixMut::new(self.values, height, width, width);
+        let then = (self.activation, &self.input_scale[columns.clone()]);
+        let later = self.out.reborrow().split_rows(rows.start).1;
+        let out = later.split_rows(height).0.column_range(columns);
+        // SAFETY: the caller of `linear_quantize` promised it.
+        unsafe { (self.then)(values, then, out) }
+    }
+}
+
+/// out = quantized(input_scale·activation(y)) of rows of one group; `y` is overwritten.
+#[inline(always)]
+pub(crate) fn activate_quantize<L: Lanes>(
+    lanes: L,
+    y: MatrixMut<'_>,
+    (activation, scale): (Activation, &[f32]),
+    out: QuantizedViewMut<'_>,
+) {
+    match activation {
+        Activation::Gelu => activated(lanes, math::GeluToBytes, y, scale, out),
+        _ => other(lanes, activation, y, scale, out),
+    }
+}
+
+/// Rows whose function is applied while their extremes are sought.
 #[inline(always)]
 fn activated<L: Lanes>(
     lanes: L,

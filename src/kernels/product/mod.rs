@@ -4,19 +4,21 @@
 mod alone;
 mod dequantize;
 mod fused;
+mod jobs;
 mod packed;
 mod plan;
 mod run;
 
 pub(crate) use alone::products;
-pub(crate) use fused::{Linear, linear_quantize};
+pub(crate) use dequantize::Rows;
+pub(crate) use fused::{activate_quantize, linear_quantize};
+pub(crate) use jobs::{ColumnRanges, Jobs};
 pub(crate) use packed::groups;
 pub use packed::{MAX_K, PackedLinear, ShapeError};
 
 use super::lanes::{LANES, Lanes};
 use super::math::Activation;
-use super::matrix::MatrixMut;
-use super::quantized::{Block, QuantizedView, bytes};
+use super::quantized::{Block, bytes};
 use run::run;
 
 /// What an instruction set adds to its [`Lanes`]: exact products of bytes.
@@ -35,6 +37,8 @@ pub(crate) trait Product: Copy {
     /// Rows that an instruction multiplies at a time, and in which tiles grow: more than one where there are tile registers,
     /// and where the CPU does other things between the products.
     const TILE_ROWS: usize = 1;
+    /// Rows that pass together: a step's weights stay in the first-level cache while they do.
+    const BLOCK_ROWS: usize = MAX_BLOCK_ROWS;
     /// Panels of the tiles of so many rows.
     #[inline(always)]
     fn panels(_rows: usize) -> usize {
@@ -56,6 +60,19 @@ pub(crate) trait Product: Copy {
         accumulators: &mut [i32],
         meanwhile: &mut impl Meanwhile,
     );
+
+    /// The sums of two groups of a tile, whose depth is that of both, and meanwhile as many rows of `before` as find room. False
+    /// where the kernel has no code of its own for such tiles, and does neither.
+    #[inline(always)]
+    fn multiply_groups(
+        self,
+        _state: &mut Self::State,
+        _tile: Tile<'_>,
+        _accumulators: &mut [[i32; MAX_TILE]; GROUPS_TOGETHER],
+        _before: &mut Rows<'_, Self::Lanes, 2, 2>,
+    ) -> bool {
+        false
+    }
 
     /// Most rows of a tile of one or two panels in [`Product::tall`].
     fn tall_rows(_panels: usize) -> usize {
@@ -158,7 +175,7 @@ impl Epilogue {
 const MAX_PANELS: usize = 4;
 
 /// Most accumulators that a tile of any kernel has.
-const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
+pub(crate) const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
     128
 } else {
     64
@@ -178,23 +195,20 @@ impl Default for Accumulators {
     }
 }
 
-/// Rows that pass together: a step's weights stay in the first-level cache while they do.
-const BLOCK_ROWS: usize = 64;
+/// Most rows of any kernel's block.
+const MAX_BLOCK_ROWS: usize = 64;
 
 /// What the groups of some rows so far add up to, one of these for each row.
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(64))]
 struct Partial([[f32; LANES]; MAX_PANELS]);
 
-/// out = a·wᵀ + bias, or with `add` out + that, tile by tile: panels outermost, so that weights stream through once for
-/// each block of rows and stay in the first-level cache while the rows pass.
+/// A kernel's [`linear`], compiled.
+pub(crate) type Linear = unsafe fn(&mut dyn Jobs<'_>, bool);
+
+/// out = a·wᵀ + bias of each of the products, or with `add` out + that, tile by tile: panels outermost, so that weights stream
+/// through once for each block of rows and stay in the first-level cache while the rows pass.
 #[inline(always)]
-pub(crate) fn linear<P: Product>(
-    product: P,
-    a: QuantizedView<'_>,
-    w: PackedLinear<'_>,
-    add: bool,
-    out: MatrixMut<'_>,
-) {
-    run(product, a, w, add, out);
+pub(crate) fn linear<P: Product>(product: P, jobs: &mut dyn Jobs<'_>, add: bool) {
+    run(product, jobs, add);
 }

@@ -1,7 +1,7 @@
 //! The order of a product.
 
 use super::packed::groups;
-use super::{BLOCK_ROWS, GROUPS_TOGETHER, LANES, PackedLinear, Product, Tile};
+use super::{GROUPS_TOGETHER, LANES, PackedLinear, Product, Tile};
 use crate::quantized::QuantizedView;
 
 /// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
@@ -34,6 +34,8 @@ pub(super) struct Step {
     pub(super) panels: usize,
     pub(super) group: usize,
     pub(super) groups: usize,
+    /// Whether the product has no step behind it.
+    pub(super) is_last: bool,
 }
 
 impl Plan {
@@ -58,7 +60,7 @@ impl Plan {
         if self.block >= self.rows {
             return None;
         }
-        let end = self.rows.min(self.block + BLOCK_ROWS);
+        let end = self.rows.min(self.block + P::BLOCK_ROWS);
         let block_rows = end - self.block;
         // Tiles of equal height rather than full ones and a low rest, unless that saves nothing.
         let height = match P::TILE_ROWS {
@@ -66,7 +68,7 @@ impl Plan {
             _ => P::MR,
         };
         let groups = GROUPS_TOGETHER.min(self.groups - self.group);
-        let step = Step {
+        let mut step = Step {
             block: self.block,
             row: self.row,
             rows: height.min(end - self.row),
@@ -74,6 +76,7 @@ impl Plan {
             panels: P::panels(block_rows).min(self.panels - self.panel),
             group: self.group,
             groups,
+            is_last: false,
         };
         self.row += step.rows;
         if self.row >= end {
@@ -89,6 +92,7 @@ impl Plan {
                 }
             }
         }
+        step.is_last = self.block >= self.rows;
         Some(step)
     }
 
@@ -112,5 +116,19 @@ impl Plan {
             row_stride: self.depth,
             panel_stride,
         }
+    }
+
+    /// The tile of both groups of a step, if it has two that are whole.
+    #[inline(always)]
+    pub(super) fn pair<'a>(
+        &self,
+        a: QuantizedView<'a>,
+        w: PackedLinear<'a>,
+        step: Step,
+    ) -> Option<Tile<'a>> {
+        let tile = self.tile(a, w, step, 0);
+        let depth = 2 * self.group_depth;
+        let is_whole = step.group * self.group_depth + depth <= self.depth;
+        (step.groups == 2 && is_whole).then_some(Tile { depth, ..tile })
     }
 }

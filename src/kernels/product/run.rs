@@ -1,49 +1,65 @@
 //! When a product's tiles are multiplied, and when they are dequantized.
 
 use super::dequantize::{Parts, Rows, narrow};
+use super::jobs::Jobs;
 use super::plan::{Plan, Step};
 use super::{
-    Accumulators, BLOCK_ROWS, GROUPS_TOGETHER, LANES, MAX_PANELS, Meanwhile, Nothing, PackedLinear,
-    Partial, Product,
+    Accumulators, GROUPS_TOGETHER, LANES, MAX_BLOCK_ROWS, MAX_PANELS, Meanwhile, Nothing,
+    PackedLinear, Partial, Product,
 };
-use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
 use std::mem::MaybeUninit;
 
-/// out = a·wᵀ + bias, added to what is there with `add`. With tiles, each step is multiplied while the one before it is
-/// dequantized, so that neither waits for the other's results.
-#[inline(always)]
-pub(super) fn run<P: Product>(
-    product: P,
-    a: QuantizedView<'_>,
-    w: PackedLinear<'_>,
-    add: bool,
-    mut out: MatrixMut<'_>,
-) {
-    if a.rows() == 0 || w.n == 0 {
-        return;
+/// What a step needs of its product.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    a: QuantizedView<'a>,
+    w: PackedLinear<'a>,
+    plan: Plan,
+}
+
+impl<'a> Operands<'a> {
+    #[inline(always)]
+    fn next(jobs: &mut dyn Jobs<'a>) -> Option<Self> {
+        let (a, w) = jobs.next()?;
+        assert!(a.rows() > 0 && w.n > 0);
+        let plan = Plan::of(a, w);
+        Some(Operands { a, w, plan })
     }
-    const { assert!(P::NR <= MAX_PANELS && P::MR <= BLOCK_ROWS) };
+}
+
+/// out = a·wᵀ + bias of each product, added to what is there with `add`. With tiles, each step is multiplied while the one
+/// before it is dequantized, so that neither waits for the other's results.
+#[inline(always)]
+pub(super) fn run<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: bool) {
+    const { assert!(P::NR <= MAX_PANELS && P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
+    let Some(mut now) = Operands::next(jobs) else {
+        return;
+    };
     let mut accumulators = [Accumulators::default(), Accumulators::default()];
     let mut state = P::State::default();
-    let mut plan = Plan::of(a, w);
     let mut block = MaybeUninit::uninit();
-    let partial: &mut [Partial] = match plan.groups > GROUPS_TOGETHER {
-        true => block.write([Partial::default(); BLOCK_ROWS]),
-        false => &mut [],
-    };
+    let mut partial: &mut [Partial] = &mut [];
+    if now.plan.groups > GROUPS_TOGETHER {
+        partial = block.write([Partial::default(); MAX_BLOCK_ROWS]);
+    }
+    let mut full_operands = now;
     let mut before: Option<Step> = None;
     let [one, other] = &mut accumulators;
     let (mut fill, mut full) = (one, other);
     loop {
-        let now = plan.next::<P>();
+        let mut step = now.plan.next::<P>();
+        if step.is_none()
+            && let Some(next) = Operands::next(jobs)
+        {
+            now = next;
+            step = now.plan.next::<P>();
+        }
         let multiply = Multiply {
             product,
             state: &mut state,
-            plan: &plan,
-            a,
-            w,
-            step: now,
+            operands: &now,
+            step,
             accumulators: fill,
         };
         // Without tiles there is nothing meanwhile: one copy of the product serves all forms of what follows it.
@@ -55,22 +71,28 @@ pub(super) fn run<P: Product>(
             None => multiply.with(Nothing),
             Some(step) => {
                 let parts = Parts {
-                    a,
-                    w: &w,
+                    a: full_operands.a,
+                    w: &full_operands.w,
                     step,
-                    groups: plan.groups,
+                    groups: full_operands.plan.groups,
                     accumulators: full,
                     stride: P::stride(step.panels),
                     partial: &mut *partial,
-                    out: &mut out,
+                    out: &mut jobs.out(),
                 };
                 dequantize(multiply, parts, add);
+                if step.is_last {
+                    jobs.end();
+                }
             }
         }
-        if now.is_none() {
+        if step.is_none() {
             return;
         }
-        before = now;
+        if before.is_none_or(|before| before.is_last) {
+            full_operands = now;
+        }
+        before = step;
         std::mem::swap(&mut fill, &mut full);
     }
 }
@@ -79,9 +101,7 @@ pub(super) fn run<P: Product>(
 struct Multiply<'a, P: Product> {
     product: P,
     state: &'a mut P::State,
-    plan: &'a Plan,
-    a: QuantizedView<'a>,
-    w: PackedLinear<'a>,
+    operands: &'a Operands<'a>,
     step: Option<Step>,
     accumulators: &'a mut Accumulators,
 }
@@ -103,6 +123,23 @@ impl<P: Product> Multiply<'_, P> {
         meanwhile.end();
     }
 
+    /// The same, by the kernel's own code where it has some for both at once.
+    #[inline(always)]
+    fn with_rows(self, mut rows: Rows<'_, P::Lanes, 2, 2>) {
+        let Operands { a, w, plan } = self.operands;
+        let pair = self.step.and_then(|step| plan.pair(*a, *w, step));
+        if let Some(tile) = pair {
+            let accumulators = &mut self.accumulators.0;
+            if self
+                .product
+                .multiply_groups(self.state, tile, accumulators, &mut rows)
+            {
+                return rows.end();
+            }
+        }
+        self.with(rows);
+    }
+
     #[inline(always)]
     fn multiply(&mut self, meanwhile: &mut impl Meanwhile) {
         let Some(step) = self.step else {
@@ -110,7 +147,8 @@ impl<P: Product> Multiply<'_, P> {
         };
         let mut index = 0;
         while index < step.groups {
-            let tile = self.plan.tile(self.a, self.w, step, index);
+            let Operands { a, w, plan } = *self.operands;
+            let tile = plan.tile(a, w, step, index);
             let accumulators = &mut self.accumulators.0[index];
             self.product
                 .multiply(self.state, tile, accumulators, meanwhile);
@@ -130,7 +168,7 @@ fn dequantize<P: Product>(multiply: Multiply<'_, P>, parts: Parts<'_, '_>, add: 
     match (step.panels, step.groups) {
         (4, 2) if is_whole => multiply.with(Rows::<_, 4, 2>::of(lanes, parts, add)),
         (4, 1) if is_whole => multiply.with(Rows::<_, 4, 1>::of(lanes, parts, add)),
-        (2, 2) if is_whole => multiply.with(Rows::<_, 2, 2>::of(lanes, parts, add)),
+        (2, 2) if is_whole => multiply.with_rows(Rows::<_, 2, 2>::of(lanes, parts, add)),
         (2, 1) if is_whole => multiply.with(Rows::<_, 2, 1>::of(lanes, parts, add)),
         _ => {
             multiply.with(Nothing);

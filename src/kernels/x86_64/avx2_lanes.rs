@@ -156,6 +156,29 @@ impl Lanes for Avx2Lanes {
     }
 
     #[inline(always)]
+    fn store_four_bytes(self, x: [[__m256i; 2]; 4], to: &mut [u8; 4 * LANES]) {
+        for (x, to) in x
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .zip(to.as_chunks_mut::<{ 2 * LANES }>().0)
+        {
+            // SAFETY: `self` proves that the CPU has the instructions; the pointer is that of the whole array.
+            unsafe {
+                // Packing works within 128-bit halves: four bytes of each register there, which then change places.
+                let words = [
+                    _mm256_packs_epi32(x[0][0], x[0][1]),
+                    _mm256_packs_epi32(x[1][0], x[1][1]),
+                ];
+                let bytes = _mm256_packus_epi16(words[0], words[1]);
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                let bytes = _mm256_permutevar8x32_epi32(bytes, order);
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn splat_int(self, x: i32) -> [__m256i; 2] {
         // SAFETY: `self` proves that the CPU has the instruction.
         unsafe { [_mm256_set1_epi32(x); 2] }

@@ -79,6 +79,22 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn store_four_bytes(self, x: [__m512i; 4], to: &mut [u8; 4 * LANES]) {
+        // SAFETY: `self` proves that the CPU has the instructions; the pointer is that of the whole array.
+        unsafe {
+            // Packing works within each 128 bits: four bytes of each vector there, which then change places.
+            let words = [
+                _mm512_packs_epi32(x[0], x[1]),
+                _mm512_packs_epi32(x[2], x[3]),
+            ];
+            let bytes = _mm512_packus_epi16(words[0], words[1]);
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm512_permutexvar_epi32(order, bytes);
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), bytes);
+        }
+    }
+
+    #[inline(always)]
     fn store_quad_halves(
         self,
         x: [__m512i; 4],
