@@ -40,33 +40,33 @@ impl Parts<'_, '_> {
 
 /// What sixteen columns bring to their outputs in a group.
 #[derive(Clone, Copy)]
-pub(crate) struct Channels<F> {
-    pub(crate) scale: F,
+struct Channels<F> {
+    scale: F,
     /// scale·column_sum
-    pub(crate) sum: F,
+    sum: F,
 }
 
 /// `G` groups of `N` neighbouring panels, row by row. The first groups begin with the bias, others with what those before
 /// them left; the last ones go to the output.
-pub(crate) struct Rows<'a, L: Lanes, const N: usize, const G: usize> {
+pub(super) struct Rows<'a, L: Lanes, const N: usize, const G: usize> {
     lanes: L,
-    pub(crate) channels: [[Channels<L::F>; N]; G],
+    channels: [[Channels<L::F>; N]; G],
     /// The next row's first group of these.
-    pub(crate) ranges: *const RowRange,
-    pub(crate) range_stride: usize,
+    ranges: *const RowRange,
+    range_stride: usize,
     /// The next row's sums in the first panel of each group.
-    pub(crate) accumulators: [*const [i32; LANES]; G],
+    accumulators: [*const [i32; LANES]; G],
     /// Sums from one panel to the next.
-    pub(crate) stride: usize,
+    stride: usize,
     /// Where the next row begins, and where it goes, `[N]` each.
-    pub(crate) from: *const [f32; LANES],
-    pub(crate) from_stride: usize,
-    pub(crate) to: *mut f32,
-    pub(crate) to_stride: usize,
+    from: *const [f32; LANES],
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
     /// Whether results are added to what is there.
-    pub(crate) add: bool,
-    pub(crate) row: usize,
-    pub(crate) rows: usize,
+    add: bool,
+    row: usize,
+    rows: usize,
     /// Of what the pointers point to.
     lifetime: std::marker::PhantomData<&'a mut f32>,
 }
@@ -183,6 +183,7 @@ impl<'a, L: Lanes, const N: usize, const G: usize> Rows<'a, L, N, G> {
                     let step = lanes.mul(scale, channels.scale);
                     *y = lanes.fma(lanes.to_float(lanes.load_int(sums)), step, offset);
                 }
+                self.accumulators[g] = self.accumulators[g].add(1);
             }
             for (n, y) in y.iter().enumerate() {
                 let to = &mut *self.to.add(n * LANES).cast::<[f32; LANES]>();
@@ -194,20 +195,11 @@ impl<'a, L: Lanes, const N: usize, const G: usize> Rows<'a, L, N, G> {
                 lanes.store(y, to);
             }
         }
-        self.skip(1);
-    }
-
-    /// Goes on behind `rows` more.
-    #[inline(always)]
-    pub(crate) fn skip(&mut self, rows: usize) {
         // Behind the last row these point to nothing, and are not used.
-        for sums in &mut self.accumulators {
-            *sums = sums.wrapping_add(rows);
-        }
-        self.ranges = self.ranges.wrapping_add(rows * self.range_stride);
-        self.from = self.from.wrapping_add(rows * self.from_stride);
-        self.to = self.to.wrapping_add(rows * self.to_stride);
-        self.row += rows;
+        self.ranges = self.ranges.wrapping_add(self.range_stride);
+        self.from = self.from.wrapping_add(self.from_stride);
+        self.to = self.to.wrapping_add(self.to_stride);
+        self.row += 1;
     }
 }
 

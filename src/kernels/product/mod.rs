@@ -10,7 +10,6 @@ mod plan;
 mod run;
 
 pub(crate) use alone::products;
-pub(crate) use dequantize::Rows;
 pub(crate) use fused::{activate_quantize, linear_quantize};
 pub(crate) use jobs::{ColumnRanges, Jobs};
 pub(crate) use packed::groups;
@@ -60,19 +59,6 @@ pub(crate) trait Product: Copy {
         accumulators: &mut [i32],
         meanwhile: &mut impl Meanwhile,
     );
-
-    /// The sums of two groups of a tile, whose depth is that of both, and meanwhile as many rows of `before` as find room. False
-    /// where the kernel has no code of its own for such tiles, and does neither.
-    #[inline(always)]
-    fn multiply_groups(
-        self,
-        _state: &mut Self::State,
-        _tile: Tile<'_>,
-        _accumulators: &mut [[i32; MAX_TILE]; GROUPS_TOGETHER],
-        _before: &mut Rows<'_, Self::Lanes, 2, 2>,
-    ) -> bool {
-        false
-    }
 
     /// Most rows of a tile of one or two panels in [`Product::tall`].
     fn tall_rows(_panels: usize) -> usize {
@@ -175,7 +161,7 @@ impl Epilogue {
 const MAX_PANELS: usize = 4;
 
 /// Most accumulators that a tile of any kernel has.
-pub(crate) const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
+const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
     128
 } else {
     64

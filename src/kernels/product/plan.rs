@@ -117,18 +117,4 @@ impl Plan {
             panel_stride,
         }
     }
-
-    /// The tile of both groups of a step, if it has two that are whole.
-    #[inline(always)]
-    pub(super) fn pair<'a>(
-        &self,
-        a: QuantizedView<'a>,
-        w: PackedLinear<'a>,
-        step: Step,
-    ) -> Option<Tile<'a>> {
-        let tile = self.tile(a, w, step, 0);
-        let depth = 2 * self.group_depth;
-        let is_whole = step.group * self.group_depth + depth <= self.depth;
-        (step.groups == 2 && is_whole).then_some(Tile { depth, ..tile })
-    }
 }

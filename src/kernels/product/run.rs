@@ -123,23 +123,6 @@ impl<P: Product> Multiply<'_, P> {
         meanwhile.end();
     }
 
-    /// The same, by the kernel's own code where it has some for both at once.
-    #[inline(always)]
-    fn with_rows(self, mut rows: Rows<'_, P::Lanes, 2, 2>) {
-        let Operands { a, w, plan } = self.operands;
-        let pair = self.step.and_then(|step| plan.pair(*a, *w, step));
-        if let Some(tile) = pair {
-            let accumulators = &mut self.accumulators.0;
-            if self
-                .product
-                .multiply_groups(self.state, tile, accumulators, &mut rows)
-            {
-                return rows.end();
-            }
-        }
-        self.with(rows);
-    }
-
     #[inline(always)]
     fn multiply(&mut self, meanwhile: &mut impl Meanwhile) {
         let Some(step) = self.step else {
@@ -168,7 +151,7 @@ fn dequantize<P: Product>(multiply: Multiply<'_, P>, parts: Parts<'_, '_>, add: 
     match (step.panels, step.groups) {
         (4, 2) if is_whole => multiply.with(Rows::<_, 4, 2>::of(lanes, parts, add)),
         (4, 1) if is_whole => multiply.with(Rows::<_, 4, 1>::of(lanes, parts, add)),
-        (2, 2) if is_whole => multiply.with_rows(Rows::<_, 2, 2>::of(lanes, parts, add)),
+        (2, 2) if is_whole => multiply.with(Rows::<_, 2, 2>::of(lanes, parts, add)),
         (2, 1) if is_whole => multiply.with(Rows::<_, 2, 1>::of(lanes, parts, add)),
         _ => {
             multiply.with(Nothing);

@@ -2,9 +2,9 @@
 //! the file. Stable Rust has no intrinsics for it, hence `asm!`.
 
 use super::avx512::Avx512;
-use super::{amx_step, avx512_vnni};
+use super::avx512_vnni;
 use crate::lanes::LANES;
-use crate::product::{MAX_TILE, Meanwhile, Nothing, Product, Rows, Tile};
+use crate::product::{Meanwhile, Nothing, Product, Tile};
 use crate::quantized::Block;
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
@@ -75,10 +75,10 @@ fn permitted() -> bool {
 }
 
 /// Rows of a tile register.
-pub(super) const TILE: usize = 16;
+const TILE: usize = 16;
 /// Two tiles of rows against two of weights: four accumulators, and a load for each product, where one tile of rows against
 /// four of weights needs five for four.
-pub(super) const MR: usize = 2 * TILE;
+const MR: usize = 2 * TILE;
 /// Few rows go one tile against four.
 const NR: usize = 4;
 /// Most rows of one panel at a time in [`Product::tall`].
@@ -198,24 +198,6 @@ impl Product for Amx {
                 );
             }
         }
-    }
-
-    #[inline(always)]
-    fn multiply_groups(
-        self,
-        state: &mut Configured,
-        tile: Tile<'_>,
-        accumulators: &mut [[i32; MAX_TILE]; 2],
-        before: &mut Rows<'_, Avx512, 2, 2>,
-    ) -> bool {
-        if tile.rows <= TILE || tile.panels != 2 || tile.depth != 2 * amx_step::DEPTH {
-            return false;
-        }
-        tile.check(&accumulators[0], MR);
-        state.shape(TILE);
-        // SAFETY: the tile passed its check and has the step's shape, as the registers do.
-        unsafe { amx_step::step(tile, accumulators, before) };
-        true
     }
 
     #[inline(always)]

@@ -1,7 +1,6 @@
 //! Kernels for x86-64.
 
 pub(crate) mod amx;
-mod amx_step;
 pub(crate) mod avx2;
 pub(crate) mod avx2_lanes;
 pub(crate) mod avx512;
