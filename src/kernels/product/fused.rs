@@ -71,7 +71,8 @@ struct Groups<'a, 'o> {
 }
 
 impl Groups<'_, '_> {
-    /// The rows and columns of the product that begins there, and where the next one does.
+    /// The rows and columns of the product that begins there, and where the next one does: the rows of a group, then the next
+    /// group, whose weights are read once from memory.
     fn part(&self, (row, column): (usize, usize)) -> ([Range<usize>; 2], (usize, usize)) {
         let rows = row..self.a.rows().min(row + self.height);
         let columns = column..self.w.n().min(column + self.width);

@@ -309,6 +309,41 @@ fn parts_computed_apart_equal_the_whole() {
 }
 
 #[test]
+fn ranges_of_outputs_equal_those_of_the_whole() {
+    let random = &mut Random(10);
+    let heights = [0, 1, 16, 17, 32, 65, 100];
+    for &k in cases(&[64, 130, 448], &[130]) {
+        let n = 213;
+        let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+        for &rows in cases(&heights, &[0, 5]) {
+            let x = random.floats(rows * k, 2.0);
+            for_each_kernel(|kernel| {
+                let a = quantized(kernel, &x, rows, k);
+                let whole = run(kernel, &a, &layer, STORE);
+                // Backwards, with gaps, of every width modulo a tile's: nothing of one product may reach another.
+                let ranges = [192..n, 64..160, 48..64, 0..32];
+                let mut found = ranges.clone().map(|range| vec![9.0; rows * range.len()]);
+                let mut parts = Vec::new();
+                for (range, found) in ranges.iter().zip(&mut found) {
+                    let out = MatrixMut::new(found, rows, range.len(), range.len());
+                    parts.push((range.clone(), out));
+                }
+                kernel.linear_ranges(a.view(), layer.packed(), &mut parts);
+                for (range, found) in ranges.iter().zip(&found) {
+                    for (row, found) in found.chunks(range.len()).enumerate() {
+                        assert_eq!(
+                            bits(found),
+                            bits(&whole[row * n..][range.clone()]),
+                            "{kernel:?}, {rows} × {k}, row {row} of {range:?}"
+                        );
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[test]
 fn wrong_lengths_are_named() {
     let layer = Layer::new(20, 70, &mut Random(8), |_| 1);
     let error = PackedLinear::new(
