@@ -20,8 +20,8 @@ pub(super) const FEED_FORWARD_ROWS: usize = 64;
 /// Outputs of a part of a product: whole tiles of every kernel.
 const COLUMNS: usize = 64;
 
-/// Queries, keys and values that a thread computes before it goes on to their attention: 256 KiB, so that they, their
-/// inputs and the weights stay in the second-level cache together.
+/// Queries, keys and values that a thread computes before it goes on to their attention: 256 KiB, unless
+/// `COLUMNS` of each have more, so that they, their inputs and the weights stay in the second-level cache together.
 const QUERY_KEY_VALUE_VALUES: usize = 1 << 16;
 
 /// Working memory of one thread.

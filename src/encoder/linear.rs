@@ -125,21 +125,21 @@ impl LinearWeights<'_> {
         }
     }
 
-    /// x·Wᵀ + b of some ranges of the outputs, none empty, each to a matrix of its own, `[rows, columns]`. `widened` is
-    /// working memory.
+    /// x·Wᵀ + b of some ranges of the outputs, each to a matrix of its own, `[rows, columns]`. `widened` is working memory.
     ///
     /// # Panics
-    /// As [`LinearWeights::forward`].
+    /// As [`LinearWeights::forward`], and if a range of an int8 layer is empty.
     pub(super) fn forward_ranges<const N: usize>(
         &self,
         kernel: Kernel,
         x: Input<'_>,
         widened: &mut Aligned<f32>,
-        mut parts: [(Range<usize>, MatrixMut<'_>); N],
+        parts: [(Range<usize>, MatrixMut<'_>); N],
     ) {
         match self {
             LinearWeights::Int8 { packed, .. } => {
-                kernel.linear_ranges(x.quantized, *packed, &mut parts);
+                let mut parts = parts.map(|(columns, out)| (packed.columns(columns), out));
+                kernel.linear_several(x.quantized, &mut parts);
             }
             LinearWeights::F16 { .. } => {
                 let store = Epilogue::Store(Activation::Identity);

@@ -10,8 +10,6 @@ use half::f16;
 
 /// Weight, bias and epsilon of a LayerNorm.
 type Norm<'a> = (&'a [f32], &'a [f32], f32);
-/// An activation, and what its results are multiplied by before they are quantized.
-type Then<'a> = (Activation, &'a [f32]);
 
 /// What a kernel can do. Every function needs the CPU that `supported` tests for.
 pub(crate) struct Table {
@@ -19,7 +17,7 @@ pub(crate) struct Table {
     pub(crate) supported: fn() -> bool,
     pub(crate) quantize_rows: unsafe fn(Matrix<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
     pub(crate) linear: product::Linear,
-    pub(crate) activate_quantize: unsafe fn(MatrixMut<'_>, Then<'_>, QuantizedViewMut<'_>),
+    pub(crate) activate_quantize: product::ActivateQuantize,
     pub(crate) products: unsafe fn(QuantizedView<'_>, PackedLinear<'_>),
     pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
     pub(crate) layer_norm_quantize:
@@ -43,7 +41,7 @@ macro_rules! table {
             quantize_rows(x: Matrix<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
                 = |p| quantize::quantize_rows(p.lanes(), x, scale, out);
             linear(jobs: &mut dyn Jobs<'_>, add: bool) = |p| product::linear(p, jobs, add);
-            activate_quantize(y: MatrixMut<'_>, then: Then<'_>, out: QuantizedViewMut<'_>)
+            activate_quantize(y: MatrixMut<'_>, then: (Activation, &[f32]), out: QuantizedViewMut<'_>)
                 = |p| product::activate_quantize(p.lanes(), y, then, out);
             products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)

@@ -23,7 +23,7 @@ pub(super) struct Parts<'a, 'o> {
 
 impl Parts<'_, '_> {
     /// Whether the step has the product's last group.
-    pub(super) fn is_last(&self) -> bool {
+    pub(super) fn has_last_group(&self) -> bool {
         self.step.group + self.step.groups == self.groups
     }
 
@@ -85,7 +85,7 @@ impl<'a, L: Lanes, const N: usize, const G: usize> Rows<'a, L, N, G> {
         let (step, partial) = (parts.step, parts.step_rows());
         let column = step.panel * LANES;
         assert!(step.panels == N && column + N * LANES <= parts.w.n);
-        let (to, to_stride) = if parts.is_last() {
+        let (to, to_stride) = if parts.has_last_group() {
             let out = &mut *parts.out;
             assert!(step.row + step.rows <= out.rows() && column + N * LANES <= out.columns());
             let stride = out.stride();
@@ -226,11 +226,11 @@ impl<L: Lanes, const N: usize, const G: usize> Meanwhile for Rows<'_, L, N, G> {
 /// A step with other panels than whole pairs or fours: one by one, the output's by way of a buffer for a whole panel.
 #[inline(always)]
 pub(super) fn narrow<L: Lanes>(lanes: L, mut parts: Parts<'_, '_>, add: bool) {
-    let (step, is_last) = (parts.step, parts.is_last());
+    let (step, has_last_group) = (parts.step, parts.has_last_group());
     let partial = parts.step_rows();
     let mut buffer = [[0.0; LANES]; MAX_BLOCK_ROWS];
     for panel in 0..step.panels {
-        let (to, stride) = if is_last {
+        let (to, stride) = if has_last_group {
             (buffer[..step.rows].as_mut_ptr().cast(), LANES)
         } else {
             // SAFETY: one of the first row's panels.
@@ -245,7 +245,7 @@ pub(super) fn narrow<L: Lanes>(lanes: L, mut parts: Parts<'_, '_>, add: bool) {
                 _ => Rows::<L, 1, 2>::panels(lanes, &parts, panel, partial, to).end(),
             }
         }
-        if !is_last {
+        if !has_last_group {
             continue;
         }
         let column = (step.panel + panel) * LANES;

@@ -34,10 +34,9 @@ pub(crate) unsafe fn linear_quantize(
     if w.n() == 0 || a.rows() == 0 {
         return;
     }
-    let height = ROWS.min(a.rows());
     let width = out.group().min(w.n());
-    values.grow(height * width);
-    let mut groups = Groups {
+    values.grow(ROWS.min(a.rows()) * width);
+    let mut groups = OutputGroups {
         a,
         w,
         then,
@@ -45,7 +44,6 @@ pub(crate) unsafe fn linear_quantize(
         input_scale,
         values,
         out,
-        height,
         width,
         begun: (0, 0),
         ended: (0, 0),
@@ -55,7 +53,7 @@ pub(crate) unsafe fn linear_quantize(
 }
 
 /// Each group of `out`, some rows at a time.
-struct Groups<'a, 'o> {
+struct OutputGroups<'a, 'o> {
     a: QuantizedView<'a>,
     w: PackedLinear<'a>,
     then: ActivateQuantize,
@@ -63,18 +61,17 @@ struct Groups<'a, 'o> {
     input_scale: &'o [f32],
     values: &'o mut [f32],
     out: QuantizedViewMut<'o>,
-    height: usize,
     width: usize,
     /// First row and column of the next product, and of the first one that has not ended.
     begun: (usize, usize),
     ended: (usize, usize),
 }
 
-impl Groups<'_, '_> {
+impl OutputGroups<'_, '_> {
     /// The rows and columns of the product that begins there, and where the next one does: the rows of a group, then the next
     /// group, whose weights are read once from memory.
     fn part(&self, (row, column): (usize, usize)) -> ([Range<usize>; 2], (usize, usize)) {
-        let rows = row..self.a.rows().min(row + self.height);
+        let rows = row..self.a.rows().min(row + ROWS);
         let columns = column..self.w.n().min(column + self.width);
         let next = match rows.end == self.a.rows() {
             true => (0, columns.end),
@@ -84,7 +81,7 @@ impl Groups<'_, '_> {
     }
 }
 
-impl<'a> Jobs<'a> for Groups<'a, '_> {
+impl<'a> Jobs<'a> for OutputGroups<'a, '_> {
     fn next(&mut self) -> Option<(QuantizedView<'a>, PackedLinear<'a>)> {
         if self.begun.1 == self.w.n() {
             return None;

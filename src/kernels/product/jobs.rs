@@ -3,9 +3,11 @@
 use super::PackedLinear;
 use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
-use std::ops::Range;
 
-/// The products of a run. The first step of each is multiplied while the last one of that before it is dequantized.
+/// The products of a run, all with the same number and groups of inputs. The first step of each is multiplied while the last
+/// one of that before it is dequantized: [`Jobs::next`] is asked for a product before the one before it ends.
+///
+/// A trait object, for the product is compiled once for each kernel: a second copy made the program larger by a tenth.
 pub(crate) trait Jobs<'a> {
     /// Rows and weights of the next product, which must not be empty.
     fn next(&mut self) -> Option<(QuantizedView<'a>, PackedLinear<'a>)>;
@@ -15,24 +17,21 @@ pub(crate) trait Jobs<'a> {
     fn end(&mut self);
 }
 
-/// Products of the same rows with some ranges of a layer's outputs.
-pub(crate) struct ColumnRanges<'a, 'p, 'o> {
+/// Products of the same rows with several layers.
+pub(crate) struct Layers<'a, 'w, 'p, 'o> {
     a: QuantizedView<'a>,
-    w: PackedLinear<'a>,
-    parts: &'p mut [(Range<usize>, MatrixMut<'o>)],
+    parts: &'p mut [(PackedLinear<'w>, MatrixMut<'o>)],
     begun: usize,
     ended: usize,
 }
 
-impl<'a, 'p, 'o> ColumnRanges<'a, 'p, 'o> {
+impl<'a, 'w, 'p, 'o> Layers<'a, 'w, 'p, 'o> {
     pub(crate) fn new(
         a: QuantizedView<'a>,
-        w: PackedLinear<'a>,
-        parts: &'p mut [(Range<usize>, MatrixMut<'o>)],
+        parts: &'p mut [(PackedLinear<'w>, MatrixMut<'o>)],
     ) -> Self {
-        ColumnRanges {
+        Layers {
             a,
-            w,
             parts,
             begun: 0,
             ended: 0,
@@ -40,11 +39,11 @@ impl<'a, 'p, 'o> ColumnRanges<'a, 'p, 'o> {
     }
 }
 
-impl<'a> Jobs<'a> for ColumnRanges<'a, '_, '_> {
+impl<'a, 'w: 'a> Jobs<'a> for Layers<'a, 'w, '_, '_> {
     fn next(&mut self) -> Option<(QuantizedView<'a>, PackedLinear<'a>)> {
-        let (columns, _) = self.parts.get(self.begun)?;
+        let (w, _) = self.parts.get(self.begun)?;
         self.begun += 1;
-        Some((self.a, self.w.columns(columns.clone())))
+        Some((self.a, *w))
     }
 
     fn out(&mut self) -> MatrixMut<'_> {

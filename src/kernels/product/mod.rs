@@ -10,21 +10,21 @@ mod plan;
 mod run;
 
 pub(crate) use alone::products;
-pub(crate) use fused::{activate_quantize, linear_quantize};
-pub(crate) use jobs::{ColumnRanges, Jobs};
+pub(crate) use fused::{ActivateQuantize, activate_quantize, linear_quantize};
+pub(crate) use jobs::{Jobs, Layers};
 pub(crate) use packed::groups;
 pub use packed::{MAX_K, PackedLinear, ShapeError};
+pub(crate) use run::linear;
 
 use super::lanes::{LANES, Lanes};
 use super::math::Activation;
 use super::quantized::{Block, bytes};
-use run::run;
 
 /// What an instruction set adds to its [`Lanes`]: exact products of bytes.
 pub(crate) trait Product: Copy {
     /// The vector half of the kernel.
     type Lanes: Lanes;
-    /// What lasts from tile to tile of one product, and is dropped at its end.
+    /// What lasts from tile to tile of a run of products, and is dropped at its end.
     type State: Default;
     /// Rows of a full tile.
     const MR: usize;
@@ -36,7 +36,7 @@ pub(crate) trait Product: Copy {
     /// Rows that an instruction multiplies at a time, and in which tiles grow: more than one where there are tile registers,
     /// and where the CPU does other things between the products.
     const TILE_ROWS: usize = 1;
-    /// Rows that pass together: a step's weights stay in the first-level cache while they do.
+    /// Rows for which weights are read once from the second-level cache or beyond.
     const BLOCK_ROWS: usize = MAX_BLOCK_ROWS;
     /// Panels of the tiles of so many rows.
     #[inline(always)]
@@ -191,10 +191,3 @@ struct Partial([[f32; LANES]; MAX_PANELS]);
 
 /// A kernel's [`linear`], compiled.
 pub(crate) type Linear = unsafe fn(&mut dyn Jobs<'_>, bool);
-
-/// out = a·wᵀ + bias of each of the products, or with `add` out + that, tile by tile: panels outermost, so that weights stream
-/// through once for each block of rows and stay in the first-level cache while the rows pass.
-#[inline(always)]
-pub(crate) fn linear<P: Product>(product: P, jobs: &mut dyn Jobs<'_>, add: bool) {
-    run(product, jobs, add);
-}

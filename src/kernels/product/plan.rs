@@ -35,7 +35,7 @@ pub(super) struct Step {
     pub(super) group: usize,
     pub(super) groups: usize,
     /// Whether the product has no step behind it.
-    pub(super) is_last: bool,
+    pub(super) ends_product: bool,
 }
 
 impl Plan {
@@ -76,7 +76,7 @@ impl Plan {
             panels: P::panels(block_rows).min(self.panels - self.panel),
             group: self.group,
             groups,
-            is_last: false,
+            ends_product: false,
         };
         self.row += step.rows;
         if self.row >= end {
@@ -92,7 +92,7 @@ impl Plan {
                 }
             }
         }
-        step.is_last = self.block >= self.rows;
+        step.ends_product = self.block >= self.rows;
         Some(step)
     }
 

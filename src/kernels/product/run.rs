@@ -28,10 +28,10 @@ impl<'a> Operands<'a> {
     }
 }
 
-/// out = a·wᵀ + bias of each product, added to what is there with `add`. With tiles, each step is multiplied while the one
-/// before it is dequantized, so that neither waits for the other's results.
+/// out = a·wᵀ + bias of each product, or with `add` out + that, tile by tile. With tile registers, each step is multiplied while
+/// the one before it is dequantized, so that neither waits for the other's results.
 #[inline(always)]
-pub(super) fn run<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: bool) {
+pub(crate) fn linear<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: bool) {
     const { assert!(P::NR <= MAX_PANELS && P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
     let Some(mut now) = Operands::next(jobs) else {
         return;
@@ -43,6 +43,7 @@ pub(super) fn run<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: bool
     if now.plan.groups > GROUPS_TOGETHER {
         partial = block.write([Partial::default(); MAX_BLOCK_ROWS]);
     }
+    // Those of the step before: they change with the product.
     let mut full_operands = now;
     let mut before: Option<Step> = None;
     let [one, other] = &mut accumulators;
@@ -81,7 +82,7 @@ pub(super) fn run<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: bool
                     out: &mut jobs.out(),
                 };
                 dequantize(multiply, parts, add);
-                if step.is_last {
+                if step.ends_product {
                     jobs.end();
                 }
             }
@@ -89,7 +90,7 @@ pub(super) fn run<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: bool
         if step.is_none() {
             return;
         }
-        if before.is_none_or(|before| before.is_last) {
+        if before.is_none_or(|before| before.ends_product) {
             full_operands = now;
         }
         before = step;
@@ -146,7 +147,7 @@ fn dequantize<P: Product>(multiply: Multiply<'_, P>, parts: Parts<'_, '_>, add: 
     const { assert!(GROUPS_TOGETHER == 2) };
     let lanes = multiply.product.lanes();
     let step = parts.step;
-    let add = add && parts.is_last();
+    let add = add && parts.has_last_group();
     let is_whole = (step.panel + step.panels) * LANES <= parts.w.n;
     match (step.panels, step.groups) {
         (4, 2) if is_whole => multiply.with(Rows::<_, 4, 2>::of(lanes, parts, add)),

@@ -203,6 +203,8 @@ fn linear_quantize_equals_its_parts() {
     ];
     for &(n, k) in cases(&shapes, &[(1, 3), (130, 65)]) {
         let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+        // Those of the results, which the next layer reads.
+        let group = [GROUP, 192, WHOLE_ROW][n % 3];
         let scale = random.floats(n, 1.5);
         for &rows in cases(&rows, &[0, 1, 5]) {
             let x = random.floats(rows * k, 0.2);
@@ -213,12 +215,12 @@ fn linear_quantize_equals_its_parts() {
                     _ => run(generic(), &a, &layer, Epilogue::Store(activation)),
                 };
                 let mut expected = QuantizedRows::new();
-                expected.resize(rows, n, GROUP);
+                expected.resize(rows, n, group);
                 let y = Matrix::new(&y, rows, n, n);
                 generic().quantize_rows(y, Some(&scale), expected.view_mut());
                 for_each_kernel(|kernel| {
                     let mut found = QuantizedRows::new();
-                    found.resize(rows, n, GROUP);
+                    found.resize(rows, n, group);
                     let then = (activation, &scale[..]);
                     let (packed, to) = (layer.packed(), found.view_mut());
                     kernel.linear_quantize(a.view(), packed, then, &mut Aligned::new(), to);
@@ -309,33 +311,38 @@ fn parts_computed_apart_equal_the_whole() {
 }
 
 #[test]
-fn ranges_of_outputs_equal_those_of_the_whole() {
+fn several_layers_at_once_equal_each_alone() {
     let random = &mut Random(10);
     let heights = [0, 1, 16, 17, 32, 65, 100];
     for &k in cases(&[64, 130, 448], &[130]) {
         let n = 213;
         let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+        // Backwards; 1 and a rest, 4, 3 and 1 panels.
+        let ranges = [192..n, 128..192, 64..112, 32..48];
         for &rows in cases(&heights, &[0, 5]) {
             let x = random.floats(rows * k, 2.0);
             for_each_kernel(|kernel| {
                 let a = quantized(kernel, &x, rows, k);
                 let whole = run(kernel, &a, &layer, STORE);
-                // Backwards, with gaps, of every width modulo a tile's: nothing of one product may reach another.
-                let ranges = [192..n, 64..160, 48..64, 0..32];
-                let mut found = ranges.clone().map(|range| vec![9.0; rows * range.len()]);
+                // Side by side, as queries, keys and values are, with a gap behind each: what lies there must stay.
+                let stride = ranges.iter().map(|range| range.len() + 2).sum();
+                let mut out = vec![9.0; rows * stride];
+                let mut rest = MatrixMut::new(&mut out, rows, stride, stride);
                 let mut parts = Vec::new();
-                for (range, found) in ranges.iter().zip(&mut found) {
-                    let out = MatrixMut::new(found, rows, range.len(), range.len());
-                    parts.push((range.clone(), out));
+                for range in &ranges {
+                    let (part, later) = rest.split_columns(range.len());
+                    parts.push((layer.packed().columns(range.clone()), part));
+                    rest = later.split_columns(2).1;
                 }
-                kernel.linear_ranges(a.view(), layer.packed(), &mut parts);
-                for (range, found) in ranges.iter().zip(&found) {
-                    for (row, found) in found.chunks(range.len()).enumerate() {
-                        assert_eq!(
-                            bits(found),
-                            bits(&whole[row * n..][range.clone()]),
-                            "{kernel:?}, {rows} × {k}, row {row} of {range:?}"
-                        );
+                kernel.linear_several(a.view(), &mut parts);
+                for (row, mut out) in out.chunks(stride).enumerate() {
+                    for range in &ranges {
+                        let (part, later) = out.split_at(range.len());
+                        let expected = &whole[row * n..][range.clone()];
+                        let context = format!("{kernel:?}, {rows} × {k}, row {row} of {range:?}");
+                        assert_eq!(bits(part), bits(expected), "{context}");
+                        assert_eq!(later[..2], [9.0; 2], "{context}");
+                        out = &later[2..];
                     }
                 }
             });

@@ -5,19 +5,23 @@ use super::*;
 const WIDTHS: &[usize] = if cfg!(miri) {
     &[1, 17, 63]
 } else {
-    &[1, 2, 15, 16, 17, 26, 31, 32, 48, 63, 100, 384]
+    &[1, 2, 15, 16, 17, 26, 31, 32, 48, 63, 100, 213, 384]
 };
 
 #[test]
 fn quantized_rows_are_within_half_a_step() {
     let random = &mut Random(11);
-    for &k in WIDTHS {
+    let groups_of = [GROUP, 192, WHOLE_ROW];
+    for (&k, group) in WIDTHS
+        .iter()
+        .flat_map(|k| groups_of.map(|group| (k, group)))
+    {
         let (rows, stride) = (3, k + 5);
         let x = random.floats(rows * stride, 4.0);
         let factor: Vec<f32> = (0..k).map(|_| 0.25 + random.unit().abs()).collect();
         for input_scale in [None, Some(&factor[..])] {
             let mut expected = QuantizedRows::new();
-            expected.resize(rows, k, GROUP);
+            expected.resize(rows, k, group);
             generic().quantize_rows(
                 Matrix::new(&x, rows, k, stride),
                 input_scale,
@@ -25,18 +29,18 @@ fn quantized_rows_are_within_half_a_step() {
             );
             for row in 0..rows {
                 for (i, u) in expected.view().row(row).enumerate() {
-                    let range = expected.view().ranges()[row * groups(k, GROUP) + i / GROUP];
+                    let range = expected.view().ranges()[row * groups(k, group) + i / group];
                     let x = x[row * stride + i] * input_scale.map_or(1.0, |scale| scale[i]);
                     let error = (range.low + range.scale * f32::from(u) - x).abs();
                     assert!(
                         error <= range.scale * 0.501 + 1e-6,
-                        "width {k}, row {row}, element {i}: {error}"
+                        "width {k}, groups of {group}, row {row}, element {i}: {error}"
                     );
                 }
             }
             for_each_kernel(|kernel| {
                 let mut found = QuantizedRows::new();
-                found.resize(rows, k, GROUP);
+                found.resize(rows, k, group);
                 kernel.quantize_rows(
                     Matrix::new(&x, rows, k, stride),
                     input_scale,
@@ -45,12 +49,12 @@ fn quantized_rows_are_within_half_a_step() {
                 assert_eq!(
                     found.view().ranges(),
                     expected.view().ranges(),
-                    "{kernel:?}, width {k}"
+                    "{kernel:?}, width {k}, groups of {group}"
                 );
                 for row in 0..rows {
                     assert!(
                         found.view().row(row).eq(expected.view().row(row)),
-                        "{kernel:?}, width {k}"
+                        "{kernel:?}, width {k}, groups of {group}"
                     );
                 }
             });

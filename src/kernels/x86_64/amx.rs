@@ -2,7 +2,8 @@
 //! the file. Stable Rust has no intrinsics for it, hence `asm!`.
 //!
 //! Weights of layers are loaded by `tileloaddt1`, which says that they are not needed again soon: they pass by, and would
-//! drive rows and sums out of the first-level cache (products and the stores of their sums took a third longer).
+//! drive rows and sums out of the first-level cache (products and the stores of their sums took a third longer). So are
+//! attention's weights where its averages share the code, though they are read again for each 32 channels of a head.
 
 use super::avx512::Avx512;
 use super::avx512_vnni;
