@@ -20,7 +20,7 @@ impl Kernel {
         epilogue: Epilogue,
         mut out: MatrixMut<'_>,
     ) {
-        check(a, w, &out);
+        check("linear", a, w, [out.rows(), out.columns()]);
         if a.rows() == 0 || w.n() == 0 {
             return;
         }
@@ -46,7 +46,7 @@ impl Kernel {
         parts: &mut [(PackedLinear<'_>, MatrixMut<'_>)],
     ) {
         for (w, out) in &*parts {
-            check(a, *w, out);
+            check("linear_several", a, *w, [out.rows(), out.columns()]);
             assert!(w.n() > 0, "linear_several: a layer without outputs");
         }
         if a.rows() == 0 {
@@ -69,13 +69,7 @@ impl Kernel {
         values: &mut Aligned<f32>,
         out: QuantizedViewMut<'_>,
     ) {
-        assert_eq!(a.k(), w.k(), "linear_quantize: inputs of a and w");
-        assert_eq!(a.group(), w.group(), "linear_quantize: groups of a and w");
-        assert_eq!(
-            (out.rows(), out.k()),
-            (a.rows(), w.n()),
-            "linear_quantize: shape of out"
-        );
+        check("linear_quantize", a, w, [out.rows(), out.k()]);
         assert_eq!(
             input_scale.len(),
             w.n(),
@@ -93,21 +87,16 @@ impl Kernel {
     /// If the shapes differ.
     #[doc(hidden)]
     pub fn products(&self, a: QuantizedView<'_>, w: PackedLinear<'_>) {
-        assert_eq!(a.k(), w.k(), "products: inputs of a and w");
-        assert_eq!(a.group(), w.group(), "products: groups of a and w");
+        check("products", a, w, [a.rows(), w.n()]);
         // SAFETY: holding the kernel proves that the CPU runs it.
         unsafe { (self.0.products)(a, w) }
     }
 }
 
 /// # Panics
-/// If out = a·wᵀ has not its shape.
-fn check(a: QuantizedView<'_>, w: PackedLinear<'_>, out: &MatrixMut<'_>) {
-    assert_eq!(a.k(), w.k(), "linear: inputs of a and w");
-    assert_eq!(a.group(), w.group(), "linear: groups of a and w");
-    assert_eq!(
-        (out.rows(), out.columns()),
-        (a.rows(), w.n()),
-        "linear: shape of out"
-    );
+/// In the name of `function`, if a·wᵀ has not the `shape` of its output.
+fn check(function: &str, a: QuantizedView<'_>, w: PackedLinear<'_>, shape: [usize; 2]) {
+    assert_eq!(a.k(), w.k(), "{function}: inputs of a and w");
+    assert_eq!(a.group(), w.group(), "{function}: groups of a and w");
+    assert_eq!(shape, [a.rows(), w.n()], "{function}: shape of out");
 }

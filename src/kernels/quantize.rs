@@ -276,6 +276,12 @@ fn extremes<L: Lanes, const N: usize>(
     found
 }
 
+/// round((x − low)·inverse)
+#[inline(always)]
+fn steps<L: Lanes>(lanes: L, x: L::F, low: L::F, inverse: L::F) -> L::I {
+    lanes.round(lanes.mul(lanes.sub(x, low), inverse))
+}
+
 /// u = round((x·factor − low)·(255/(high − low))); constant values give zeros and scale 0, an infinite or NaN one gives
 /// zeros and a range of NaN, which makes every output of its row NaN.
 #[inline(always)]
@@ -310,19 +316,19 @@ fn quantize<L: Lanes>(
         let mut u = [lanes.splat_int(0); 4];
         for j in 0..4 {
             let x = factor.chunk(lanes, lanes.load(&four[j]), 4 * i + j);
-            u[j] = lanes.round(lanes.mul(lanes.sub(x, low_lanes), inverse));
+            u[j] = steps(lanes, x, low_lanes, inverse);
         }
         lanes.store_four_bytes(u, to);
     }
     let first = chunks.len() - last.len();
     for (i, (chunk, to)) in last.iter().zip(&mut bytes[first..]).enumerate() {
         let x = factor.chunk(lanes, lanes.load(chunk), first + i);
-        let u = lanes.round(lanes.mul(lanes.sub(x, low_lanes), inverse));
+        let u = steps(lanes, x, low_lanes, inverse);
         lanes.store_bytes(u, to);
     }
     if !rest.is_empty() {
         let x = factor.rest(lanes, lanes.load_partial(rest, 0.0), x.len() - rest.len());
-        let u = lanes.round(lanes.mul(lanes.sub(x, low_lanes), inverse));
+        let u = steps(lanes, x, low_lanes, inverse);
         let mut all = [0; LANES];
         lanes.store_bytes(u, &mut all);
         bytes[chunks.len()][..rest.len()].copy_from_slice(&all[..rest.len()]);
