@@ -27,7 +27,7 @@ fn kernel(name: &str) -> Kernel {
 }
 
 /// Inputs that share a range, as in a converted model.
-const GROUP: usize = 192;
+const GROUP: usize = 384;
 
 /// A layer's parts; the weights begin on a cache line, as they do in a model file.
 struct Layer {

@@ -35,7 +35,7 @@ pub(super) fn quantize_encoder(
         for (layer, input) in weights.layers.iter().zip(&inputs.rows) {
             let exact = layer.linear(kind);
             let mean = column_means(&linear(input, exact), exact.out_features);
-            let (packed, _) = quantize_linear(exact, input, &mean)
+            let (packed, _) = quantize_linear(exact, kind, input, &mean)
                 .map_err(|error| error.context(format!("shared layer, {kind:?}")))?;
             done.push(packed);
             progress(done.len(), total);

@@ -172,7 +172,7 @@ fn the_mean_output_is_the_one_asked_for() {
         row[6] *= 40.0;
     }
     let means = column_means(&linear(&input, &layer), n);
-    let (packed, output) = quantize_linear(&layer, &input, &means).unwrap();
+    let (packed, output) = quantize_linear(&layer, LinearKind::Output, &input, &means).unwrap();
     for (found, expected) in column_means(&output, n).iter().zip(&means) {
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
     }
@@ -189,6 +189,21 @@ fn the_mean_output_is_the_one_asked_for() {
 }
 
 #[test]
+fn errors_of_values_count_more_than_those_of_queries_and_keys() {
+    let mut layer = Linear {
+        weight: vec![0.0; 6 * 2],
+        bias: vec![0.0; 6],
+        in_features: 2,
+        out_features: 6,
+    };
+    layer.weight[3 * 2] = 8.0; // the second key, first input
+    layer.weight[4 * 2 + 1] = 3.0; // the values, second input
+    layer.weight[5 * 2 + 1] = -4.0;
+    assert_eq!(importance(&layer, LinearKind::QueryKeyValue), [1.0, 5.0]);
+    assert_eq!(importance(&layer, LinearKind::Intermediate), [8.0, 5.0]);
+}
+
+#[test]
 fn a_layer_of_zeros_and_a_constant_input_give_the_bias() {
     let layer = Linear {
         weight: vec![0.0; 3 * 5],
@@ -197,7 +212,8 @@ fn a_layer_of_zeros_and_a_constant_input_give_the_bias() {
         out_features: 3,
     };
     for value in [0.0, 2.0] {
-        let (packed, output) = quantize_linear(&layer, &[value; 20], &layer.bias).unwrap();
+        let (packed, output) =
+            quantize_linear(&layer, LinearKind::Output, &[value; 20], &layer.bias).unwrap();
         assert_eq!(packed.bias[..3], layer.bias);
         assert!(
             packed.weight.iter().all(|&weight| weight == 0)

@@ -170,11 +170,11 @@ fn f16_models_compute_what_transformers_computes() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// Largest differences of int8 models, behind the embeddings, each layer, and of the logits: the larger of
-/// two measurements with different calibration texts, plus a half. Random weights quantize far worse than trained ones.
+/// Largest differences of int8 models, behind the embeddings, each layer, and of the logits: the largest of
+/// some measurements with different calibration, plus a half. Random weights quantize far worse than trained ones.
 const INT8_TOLERANCES: [(&str, &[f32]); 8] = [
     ("families/roberta", &[0.0033, 0.0326, 0.0845, 0.325]),
-    ("families/distilbert", &[0.0028, 0.0237, 0.134]),
+    ("families/distilbert", &[0.0028, 0.0379, 0.134]),
     ("families/xlm-roberta", &[0.00631, 0.0227, 0.326, 0.249]),
     ("families/camembert", &[0.00342, 0.0822, 0.125]),
     ("families/electra", &[0.00222, 0.0214, 0.269, 0.104]),
