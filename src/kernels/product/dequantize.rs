@@ -72,7 +72,7 @@ pub(super) struct Rows<'a, L: Lanes, const N: usize, const G: usize> {
 }
 
 /// Rows of `n` panels for each part of a product. Always as many, for the CPU guesses wrong where a loop's length varies:
-/// enough for full tiles beside the usual twelve parts, those of two groups with three blocks each.
+/// enough for full tiles beside the usual twelve parts, those of one group with six blocks.
 const fn part_rows(n: usize) -> usize {
     if n > 2 { 2 } else { 3 }
 }

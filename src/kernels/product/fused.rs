@@ -11,7 +11,7 @@ use crate::quantized::{QuantizedView, QuantizedViewMut};
 use crate::rows;
 use std::ops::Range;
 
-/// Most rows whose results lie in f32 at a time: with a group of 192 outputs 24 KiB, half of a first-level cache.
+/// Most rows whose results lie in f32 at a time: with a group of 384 outputs 48 KiB, in a second-level cache at worst.
 const ROWS: usize = 32;
 
 /// A kernel's [`activate_quantize`], compiled.

@@ -192,19 +192,20 @@ fn gelu_to_bytes(mut y: Vec<f32>) -> Vec<f32> {
 fn linear_quantize_equals_its_parts() {
     let random = &mut Random(7);
     let rows = [0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 65];
-    // Outputs of one group, of whole groups and of a rest, in whole panels and not.
+    // Outputs and inputs, and the results' groups, which the next layer reads: one group, whole groups, and a rest, in whole
+    // panels and not.
     let shapes = [
-        (0, 64),
-        (1, 3),
-        (64, 100),
-        (130, 448),
-        (448, 26),
-        (1213, 70),
+        (0, 64, GROUP),
+        (1, 3, WHOLE_ROW),
+        (64, 100, 192),
+        (130, 448, GROUP),
+        (384, 26, 384),
+        (448, 26, 192),
+        (1213, 70, 384),
+        (100, 70, WHOLE_ROW),
     ];
-    for &(n, k) in cases(&shapes, &[(1, 3), (130, 65)]) {
+    for &(n, k, group) in cases(&shapes, &[(1, 3, WHOLE_ROW), (130, 65, GROUP)]) {
         let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
-        // Those of the results, which the next layer reads.
-        let group = [GROUP, 192, WHOLE_ROW][n % 3];
         let scale = random.floats(n, 1.5);
         for &rows in cases(&rows, &[0, 1, 5]) {
             let x = random.floats(rows * k, 0.2);

@@ -11,7 +11,7 @@ const WIDTHS: &[usize] = if cfg!(miri) {
 #[test]
 fn quantized_rows_are_within_half_a_step() {
     let random = &mut Random(11);
-    let groups_of = [GROUP, 192, WHOLE_ROW];
+    let groups_of = [GROUP, 192, 384, WHOLE_ROW];
     for (&k, group) in WIDTHS
         .iter()
         .flat_map(|k| groups_of.map(|group| (k, group)))
