@@ -25,7 +25,7 @@ const DAMPING: f64 = 0.03;
 /// Neighbouring inputs that share a range when the runtime quantizes a token's activations, and a scale in each output
 /// channel's weights. Smaller groups are more faithful and cost time. Cosines of all-MiniLM-L6-v2 over 1,500 sentences, mean
 /// and minimum, simulated: groups of 192 .99982 and .99939, of 384 .99975 and .99930, of 768 .99972 and .99893, of 1,536 .99965
-/// and .99893. With 192 the encoder takes 9 to 18 % longer than with 384.
+/// and .99893. With 192 the encoder takes 10 to 18 % longer than with 384.
 pub const GROUP: usize = 384;
 
 /// Matrix products of a layer.
