@@ -153,7 +153,7 @@ pub fn quantize_linear(
         "calibration text leads to activations that are not finite"
     );
     // Computed back from the reciprocal that the file holds, so that both sides use the same factor.
-    let input_scale: Vec<f32> = smoothing::factors(input, importance(layer, kind))
+    let input_scale: Vec<f32> = smoothing::factors(input, smoothing::importance(layer, kind))
         .into_iter()
         .map(|factor| 1.0 / factor)
         .collect();
@@ -200,30 +200,6 @@ pub fn quantize_linear(
         PackedLinear::pack(&rounded.steps, &rounded.scale, &effective.bias, input_scale),
         output,
     ))
-}
-
-/// How much of an error of each input goes on into the text's vectors: the root of the sum of its weights' squares. Errors of
-/// queries and keys are lost in the softmax for the most part: averaged over the outputs, one of a value moves a sentence's
-/// vector by four to nine times as much (all-MiniLM-L6-v2).
-fn importance(layer: &Linear, kind: LinearKind) -> Vec<f32> {
-    const QUERIES_AND_KEYS: f32 = 0.125;
-    let k = layer.in_features;
-    let values = match kind {
-        LinearKind::QueryKeyValue => layer.out_features / 3 * 2,
-        _ => 0,
-    };
-    let mut squares = vec![0.0f32; k];
-    for (output, row) in layer.weight.chunks_exact(k).enumerate() {
-        let part = if output < values {
-            QUERIES_AND_KEYS
-        } else {
-            1.0
-        };
-        for (sum, weight) in squares.iter_mut().zip(row) {
-            *sum += (part * weight) * (part * weight);
-        }
-    }
-    squares.into_iter().map(f32::sqrt).collect()
 }
 
 /// Collects the mean output of each matrix product in f32.

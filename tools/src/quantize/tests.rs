@@ -1,3 +1,4 @@
+use super::smoothing::importance;
 use super::*;
 use crate::weights::{LayerNorm, LayerWeights};
 use bertlet::format::header::{Activation, Config};
