@@ -6,6 +6,7 @@ use super::header::{HeadConfig, Header, MODEL_TYPES, Precision, TemplatePiece};
 /// Bounds that no real model comes near; they keep all later size arithmetic far from overflow.
 const MAX_SIZE: usize = 1 << 24;
 const MAX_LAYERS: usize = 1 << 10;
+const MAX_POSITIONS: usize = 1 << 15;
 
 /// Checks that the numbers are possible and fit each other.
 pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
@@ -44,8 +45,6 @@ pub(super) fn validate(header: &Header) -> Result<(), FormatError> {
     }
     in_range("vocab_size", config.vocab_size, MAX_SIZE)?;
     in_range("type_vocab_size", config.type_vocab_size, 256)?;
-    // And the sum of 2^15 weights of attention: 32,768 · 65,535 < 2^31.
-    const MAX_POSITIONS: usize = 1 << 15;
     in_range(
         "max_position_embeddings",
         config.max_position_embeddings,

@@ -135,10 +135,6 @@ impl Lanes for Generic {
         std::array::from_fn(|i| a[i] as f32)
     }
     #[inline(always)]
-    fn store_int(self, x: Self::I, to: &mut [i32; LANES]) {
-        *to = x;
-    }
-    #[inline(always)]
     fn load_int(self, from: &[i32; LANES]) -> Self::I {
         *from
     }
@@ -147,6 +143,14 @@ impl Lanes for Generic {
         std::array::from_fn(|i| {
             f32::from_bits((x[i].to_bits() as i32).wrapping_add(n[i] << 23) as u32)
         })
+    }
+    #[inline(always)]
+    fn bits(self, x: Self::F) -> Self::I {
+        x.map(|x| x.to_bits() as i32)
+    }
+    #[inline(always)]
+    fn exponent(self, n: Self::I) -> Self::F {
+        n.map(|n| f32::from_bits((n << 23) as u32))
     }
     #[inline(never)]
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]) {
@@ -160,7 +164,7 @@ impl Lanes for Generic {
         high: &mut [u8; 4 * LANES],
     ) {
         *low = std::array::from_fn(|i| x[i % 4][i / 4] as u8 ^ 0x80);
-        *high = std::array::from_fn(|i| (x[i % 4][i / 4] >> 8) as u8 ^ 0x80);
+        *high = std::array::from_fn(|i| (x[i % 4][i / 4] >> 8) as u8);
     }
     #[inline(always)]
     fn splat_int(self, x: i32) -> Self::I {

@@ -53,7 +53,6 @@ pub(crate) trait Lanes: Copy {
     /// Correctly rounded.
     fn to_float(self, a: Self::I) -> Self::F;
     fn load_int(self, from: &[i32; LANES]) -> Self::I;
-    fn store_int(self, x: Self::I, to: &mut [i32; LANES]);
     fn splat_int(self, x: i32) -> Self::I;
     /// Wraps.
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
@@ -62,6 +61,10 @@ pub(crate) trait Lanes: Copy {
     fn max_int(self, a: Self::I, b: Self::I) -> Self::I;
     /// x·2ⁿ by adding to the exponent bits: x and the result must be normal numbers.
     fn scale_by_power(self, x: Self::F, n: Self::I) -> Self::F;
+    /// The bits of a number.
+    fn bits(self, x: Self::F) -> Self::I;
+    /// 2ⁿ⁻¹²⁷ for the n in a lane's lowest nine bits, from 1 to 254.
+    fn exponent(self, n: Self::I) -> Self::F;
     /// Lanes within 0…255 as bytes.
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]);
 
@@ -77,7 +80,7 @@ pub(crate) trait Lanes: Copy {
     /// The low bytes of four vectors, lane by lane: four bytes of lane 0, four of lane 1, ….
     fn store_quads(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]);
 
-    /// Lanes within 0…65535: low and high bytes in the order of [`Lanes::store_quads`], each less 128.
+    /// The lowest two bytes of each lane in the order of [`Lanes::store_quads`], the low ones less 128.
     fn store_quad_halves(
         self,
         x: [Self::I; 4],

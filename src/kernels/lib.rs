@@ -31,7 +31,7 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use attention::{AttentionScratch, MAX_KEYS};
+pub use attention::AttentionScratch;
 pub use math::Activation;
 pub use matrix::{Matrix, MatrixMut};
 pub use memory::{Aligned, OutOfMemory};
@@ -223,7 +223,7 @@ impl Kernel {
     /// keys and values of its head.
     ///
     /// # Panics
-    /// If the shapes differ, the columns are not those of so many heads, or there are more than [`MAX_KEYS`] keys.
+    /// If the shapes differ, the columns are not those of so many heads.
     pub fn attention(
         &self,
         [query, key, value]: [Matrix<'_>; 3],
@@ -243,7 +243,6 @@ impl Kernel {
             "attention: {columns} columns are not {heads} heads"
         );
         assert_eq!(key.rows(), value.rows(), "attention: keys and values");
-        assert!(key.rows() <= MAX_KEYS, "attention: {} keys", key.rows());
         assert_eq!(
             (out.rows(), out.columns()),
             (query.rows(), columns),

@@ -212,19 +212,6 @@ pub(crate) fn exp<L: Lanes>(lanes: L, x: L::F) -> L::F {
     lanes.select(lanes.less(x, lanes.splat(-87.0)), lanes.zero(), power)
 }
 
-/// 65535·2ᶠ for f in −½…½, within 8e-5: a weight's own eight or sixteen bits are coarser where it matters.
-const EXP2_U16: [f32; 4] = [65530.285, 45432.86, 15899.5205, 3615.6753];
-
-/// round(65535·2ᵗ), within 8e-5 of itself and ½, for t ≤ 0; what is not a number counts as the least, 0.
-#[inline(always)]
-pub(crate) fn exp2_u16<L: Lanes>(lanes: L, t: L::F) -> L::I {
-    // 2⁻³⁰·65535 rounds to zero, and NaN takes the second operand.
-    let t = lanes.max(t, lanes.splat(-30.0));
-    let whole = lanes.round(t);
-    let fraction = lanes.sub(t, lanes.to_float(whole));
-    lanes.round(lanes.scale_by_power(polynomial(lanes, fraction, &EXP2_U16), whole))
-}
-
 /// 2ᵗ for t ≤ 0, within 8e-8 of itself; below −126, that of −126. NaN stays.
 #[inline(always)]
 pub(crate) fn exp2<L: Lanes>(lanes: L, t: L::F) -> L::F {

@@ -108,6 +108,8 @@ impl Lanes for NeonLanes {
         fn add_int(a: int32x4_t, b: int32x4_t) -> int32x4_t = vaddq_s32(a, b);
         fn sub_int(a: int32x4_t, b: int32x4_t) -> int32x4_t = vsubq_s32(a, b);
         fn max_int(a: int32x4_t, b: int32x4_t) -> int32x4_t = vmaxq_s32(a, b);
+        fn bits(x: float32x4_t) -> int32x4_t = vreinterpretq_s32_f32(x);
+        fn exponent(n: int32x4_t) -> float32x4_t = vreinterpretq_f32_s32(vshlq_n_s32::<23>(n));
         fn scale_by_power(x: float32x4_t, n: int32x4_t) -> float32x4_t =
             vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), vshlq_n_s32::<23>(n)));
     }
@@ -154,14 +156,6 @@ impl Lanes for NeonLanes {
         for (x, to) in x.into_iter().zip(to.as_chunks_mut::<4>().0) {
             // SAFETY: `self` proves that the CPU has the instruction; the pointer is that of a whole array.
             unsafe { vst1q_f32(to.as_mut_ptr(), x) }
-        }
-    }
-
-    #[inline(always)]
-    fn store_int(self, x: Integers, to: &mut [i32; LANES]) {
-        for (x, to) in x.into_iter().zip(to.as_chunks_mut::<4>().0) {
-            // SAFETY: `self` proves that the CPU has the instruction; the pointer is that of a whole array.
-            unsafe { vst1q_s32(to.as_mut_ptr(), x) }
         }
     }
 
@@ -221,7 +215,7 @@ impl Lanes for NeonLanes {
                 let odd = vreinterpretq_u8_s32(vsliq_n_s32::<16>(b[quarter], d[quarter]));
                 let sign = vdupq_n_u8(0x80);
                 vst1q_u8(low.as_mut_ptr(), veorq_u8(vtrn1q_u8(even, odd), sign));
-                vst1q_u8(high.as_mut_ptr(), veorq_u8(vtrn2q_u8(even, odd), sign));
+                vst1q_u8(high.as_mut_ptr(), vtrn2q_u8(even, odd));
             }
         }
     }

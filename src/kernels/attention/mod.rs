@@ -3,9 +3,12 @@
 //! Short sequences are computed in f32, long ones in 8-bit integers. Which of them, and every result, depends on this sequence
 //! alone.
 
+mod head;
 mod long;
 mod pack;
+mod parts;
 mod short;
+mod weights;
 
 use super::matrix::{Matrix, MatrixMut};
 use super::product::Product;
@@ -13,12 +16,9 @@ use super::product::Product;
 /// Working memory of attention. It grows to the longest sequence and stays.
 #[derive(Debug, Default)]
 pub struct AttentionScratch {
-    long: long::Head,
+    long: head::Head,
     short: short::Head,
 }
-
-/// Most keys: i32 holds the sum of so many weights of 16 bits, and of their high bytes' products with values.
-pub const MAX_KEYS: usize = 1 << 15;
 
 /// Longest sequences whose attention is computed in f32: about here it takes as long as in integers with AMX and AVX-512 VNNI,
 /// and half as long at 24 tokens (measured beside each other; AVX2 has no product of bytes and is faster in f32 always).

@@ -1,6 +1,8 @@
 //! Queries, keys and values as the bytes of integer products.
 
-use super::long::{Head, Shape};
+use super::head::{Head, Shape};
+use super::parts::{KEY_DEPTH, KEYS};
+use super::weights::MAX_EXPONENT;
 use crate::lanes::{LANES, Lanes};
 use crate::matrix::Matrix;
 use crate::quantized::{Block, bytes_mut};
@@ -68,6 +70,7 @@ pub(super) fn pack_queries<L: Lanes>(
     scale: f32,
     shape: Shape,
     scratch: &mut Head,
+    panel: usize,
 ) {
     let mut largest = lanes.zero();
     let mut poison = lanes.zero();
@@ -96,8 +99,10 @@ pub(super) fn pack_queries<L: Lanes>(
         lanes.select(enough, lanes.div(largest, full), lanes.zero()),
         lanes.splat(scale),
     );
+    let most = MAX_EXPONENT / (255 * 127 * shape.head_size) as f32;
+    let step = lanes.min(step, lanes.splat(most));
     let channels = scratch.transposed[..shape.channels].as_chunks::<4>().0;
-    let groups = &mut scratch.queries[..shape.depth * LANES];
+    let groups = &mut scratch.queries[panel * shape.depth * LANES..][..shape.depth * LANES];
     for (group, channels) in groups.iter_mut().zip(channels) {
         let mut quad = [lanes.splat_int(0); 4];
         for (quad, x) in quad.iter_mut().zip(channels) {
@@ -106,7 +111,7 @@ pub(super) fn pack_queries<L: Lanes>(
         lanes.store_quads(quad, &mut group.0);
     }
     groups[shape.channels / 4..].fill(Block([0; 64]));
-    lanes.store(lanes.add(step, poison), &mut scratch.steps);
+    lanes.store(lanes.add(step, poison), &mut scratch.panels[panel].steps);
 }
 
 /// Values as bytes u = round(255·(v − low)/span) of `[channels, keys]`, zero where keys are padded.
@@ -138,12 +143,9 @@ pub(super) fn pack_values<L: Lanes>(lanes: L, value: Matrix<'_>, shape: Shape, s
             .expect("a whole vector");
         lanes.store(step, to);
 
-        let mut sum = lanes.zero();
-        let rows = &mut scratch.values[at.start * shape.key_depth..at.end * shape.key_depth];
-        for block in 0..shape.key_depth {
+        for first in (0..shape.keys).step_by(64) {
             // Four keys of sixteen channels are a row; transposed, sixty-four keys of a channel are.
             let mut groups = [[0.0; LANES]; LANES];
-            let first = block * 64;
             let keys = 64.min(shape.keys - first);
             for (group, to) in groups[..keys.div_ceil(4)].iter_mut().enumerate() {
                 let mut quad = [lanes.splat_int(0); 4];
@@ -151,19 +153,16 @@ pub(super) fn pack_values<L: Lanes>(lanes: L, value: Matrix<'_>, shape: Shape, s
                     if 4 * group + i < keys {
                         let x = load_chunk(lanes, value.row(first + 4 * group + i), chunk);
                         *quad = lanes.round(lanes.mul(lanes.sub(x, low), inverse));
-                        sum = lanes.add(sum, lanes.to_float(*quad));
                     }
                 }
                 lanes.store_quads(quad, bytemuck::cast_mut(to));
             }
+            let block = first / KEYS * shape.channels + at.start;
             let channels: [[u8; 64]; LANES] = bytemuck::cast(lanes.transpose(&groups));
-            for (row, bytes) in rows.chunks_exact_mut(shape.key_depth).zip(channels) {
-                row[block].0 = bytes;
+            let rows = &mut scratch.values[block * KEY_DEPTH..][..LANES * KEY_DEPTH];
+            for (row, bytes) in rows.chunks_exact_mut(KEY_DEPTH).zip(channels) {
+                row[first % KEYS / 64].0 = bytes;
             }
         }
-        let to = scratch.value_sums[at]
-            .first_chunk_mut()
-            .expect("a whole vector");
-        lanes.store(sum, to);
     }
 }

@@ -85,6 +85,8 @@ impl Lanes for Avx2Lanes {
         fn add_int(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
         fn sub_int(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi32(a, b);
         fn max_int(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi32(a, b);
+        fn bits(x: __m256) -> __m256i = _mm256_castps_si256(x);
+        fn exponent(n: __m256i) -> __m256 = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n));
         fn scale_by_power(x: __m256, n: __m256i) -> __m256 =
             _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32::<23>(n)));
     }
@@ -118,15 +120,6 @@ impl Lanes for Avx2Lanes {
         unsafe {
             _mm256_storeu_ps(to.as_mut_ptr(), x[0]);
             _mm256_storeu_ps(to.as_mut_ptr().add(8), x[1]);
-        }
-    }
-
-    #[inline(always)]
-    fn store_int(self, x: [__m256i; 2], to: &mut [i32; LANES]) {
-        // SAFETY: `self` proves that the CPU has the instruction; both halves lie in the array.
-        unsafe {
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), x[0]);
-            _mm256_storeu_si256(to.as_mut_ptr().add(8).cast(), x[1]);
         }
     }
 
@@ -230,8 +223,9 @@ impl Lanes for Avx2Lanes {
         for (half, (low, high)) in low.iter_mut().zip(high).enumerate() {
             // SAFETY: `self` proves that the CPU has the instructions; the pointers are those of whole arrays.
             unsafe {
-                let even = _mm256_or_si256(x[0][half], _mm256_slli_epi32::<16>(x[2][half]));
-                let odd = _mm256_or_si256(x[1][half], _mm256_slli_epi32::<16>(x[3][half]));
+                let pair = |a, b| _mm256_blend_epi16::<0xaa>(a, _mm256_slli_epi32::<16>(b));
+                let even = pair(x[0][half], x[2][half]);
+                let odd = pair(x[1][half], x[3][half]);
                 let bytes = _mm256_set1_epi16(255);
                 let sign = _mm256_set1_epi8(-128);
                 let lows =
@@ -241,7 +235,7 @@ impl Lanes for Avx2Lanes {
                     _mm256_andnot_si256(bytes, odd),
                 );
                 _mm256_storeu_si256(low.as_mut_ptr().cast(), _mm256_xor_si256(lows, sign));
-                _mm256_storeu_si256(high.as_mut_ptr().cast(), _mm256_xor_si256(highs, sign));
+                _mm256_storeu_si256(high.as_mut_ptr().cast(), highs);
             }
         }
     }

@@ -63,7 +63,6 @@ impl Lanes for Avx512 {
         fn select(mask: __mmask16, a: __m512, b: __m512) -> __m512 = _mm512_mask_blend_ps(mask, b, a);
         fn round(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
         fn to_float(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
-        fn store_int(x: __m512i, to: &mut [i32; LANES]) -> () = _mm512_storeu_si512(to.as_mut_ptr().cast(), x);
         fn load_int(from: &[i32; LANES]) -> __m512i = _mm512_loadu_si512(from.as_ptr().cast());
         fn splat_int(x: i32) -> __m512i = _mm512_set1_epi32(x);
         fn add_int(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
@@ -71,6 +70,8 @@ impl Lanes for Avx512 {
         fn max_int(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
         fn scale_by_power(x: __m512, n: __m512i) -> __m512 =
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32::<23>(n)));
+        fn bits(x: __m512) -> __m512i = _mm512_castps_si512(x);
+        fn exponent(n: __m512i) -> __m512 = _mm512_castsi512_ps(_mm512_slli_epi32::<23>(n));
         fn store_bytes(x: __m512i, to: &mut [u8; LANES]) -> () =
             _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(x));
         fn load_i8(from: &[i8; LANES]) -> __m512 =
@@ -103,15 +104,17 @@ impl Lanes for Avx512 {
     ) {
         // SAFETY: `self` proves that the CPU has the instructions; the pointers are those of whole arrays.
         unsafe {
-            let even = _mm512_or_si512(x[0], _mm512_slli_epi32::<16>(x[2]));
-            let odd = _mm512_or_si512(x[1], _mm512_slli_epi32::<16>(x[3]));
             let bytes = _mm512_set1_epi16(255);
+            let words = _mm512_set1_epi32(0xffff);
             let sign = _mm512_set1_epi8(-128);
             // 0xca: the first operand chooses between the second and the third.
+            let pair =
+                |a, b| _mm512_ternarylogic_epi32::<0xca>(words, a, _mm512_slli_epi32::<16>(b));
+            let (even, odd) = (pair(x[0], x[2]), pair(x[1], x[3]));
             let lows = _mm512_ternarylogic_epi32::<0xca>(bytes, even, _mm512_slli_epi32::<8>(odd));
             let highs = _mm512_ternarylogic_epi32::<0xca>(bytes, _mm512_srli_epi32::<8>(even), odd);
             _mm512_storeu_si512(low.as_mut_ptr().cast(), _mm512_xor_si512(lows, sign));
-            _mm512_storeu_si512(high.as_mut_ptr().cast(), _mm512_xor_si512(highs, sign));
+            _mm512_storeu_si512(high.as_mut_ptr().cast(), highs);
         }
     }
 
