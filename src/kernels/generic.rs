@@ -1,7 +1,7 @@
 //! Plain Rust for any CPU: the fallback, and the oracle that every other kernel must equal bit for bit.
 
 use super::lanes::{LANES, Lanes};
-use super::product::{Meanwhile, Product, Tile};
+use super::product::{Product, Tile};
 use half::f16;
 
 /// Needs nothing of the CPU.
@@ -220,13 +220,7 @@ impl Product for Generic {
     }
 
     #[inline(always)]
-    fn multiply(
-        self,
-        _: &mut (),
-        tile: Tile<'_>,
-        accumulators: &mut [i32],
-        _: &mut impl Meanwhile,
-    ) {
+    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
         for panel in 0..tile.panels {
             let weights = tile.panel(panel);
             for row in 0..tile.rows {

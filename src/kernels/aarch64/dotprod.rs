@@ -5,7 +5,7 @@
 use super::lanes::NeonLanes;
 use super::{KC, MR, NR, blocks};
 use crate::lanes::LANES;
-use crate::product::{Meanwhile, Product, Tile};
+use crate::product::{Product, Tile};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -52,13 +52,7 @@ impl Product for Dotprod {
     }
 
     #[inline(always)]
-    fn multiply(
-        self,
-        packed: &mut Packed,
-        tile: Tile<'_>,
-        accumulators: &mut [i32],
-        _: &mut impl Meanwhile,
-    ) {
+    fn multiply(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(&mut packed.0, tile, accumulators) }
     }

@@ -3,7 +3,7 @@
 use super::lanes::NeonLanes;
 use super::{KC, MR, NR, blocks};
 use crate::lanes::LANES;
-use crate::product::{Meanwhile, Product, Tile};
+use crate::product::{Product, Tile};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -61,13 +61,7 @@ impl Product for I8mm {
     }
 
     #[inline(always)]
-    fn multiply(
-        self,
-        packed: &mut Packed,
-        tile: Tile<'_>,
-        accumulators: &mut [i32],
-        _: &mut impl Meanwhile,
-    ) {
+    fn multiply(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(packed, tile, accumulators) }
     }

@@ -2,7 +2,7 @@
 //! do says how well a kernel feeds it.
 
 use super::plan::Plan;
-use super::{Accumulators, Nothing, PackedLinear, Product};
+use super::{Accumulators, PackedLinear, Product};
 use crate::quantized::QuantizedView;
 use std::hint::black_box;
 
@@ -14,13 +14,10 @@ pub(crate) fn products<P: Product>(product: P, a: QuantizedView<'_>, w: PackedLi
     }
     let mut accumulators = Accumulators::default();
     let mut state = P::State::default();
-    let mut plan = Plan::of(a, w);
+    let mut plan = Plan::of(&a, &w);
     while let Some(step) = plan.next::<P>() {
-        for index in 0..step.groups {
-            let tile = plan.tile(a, w, step, index);
-            let accumulators = &mut accumulators.0[index];
-            product.multiply(&mut state, tile, accumulators, &mut Nothing);
-        }
+        let tile = plan.tile(&a, &w, step);
+        product.multiply(&mut state, tile, &mut accumulators.0);
         black_box(&mut accumulators);
     }
 }

@@ -8,6 +8,7 @@ mod jobs;
 mod packed;
 mod plan;
 mod run;
+mod tiles;
 
 pub(crate) use alone::products;
 pub(crate) use fused::{ActivateQuantize, activate_quantize, linear_quantize};
@@ -50,15 +51,22 @@ pub(crate) trait Product: Copy {
         Self::MR
     }
 
-    /// `accumulators[(panel·stride + row)·16 + column]` = Σ u·w over the tile, exactly. Between its instructions a kernel with
-    /// tiles does what there is to do meanwhile.
-    fn multiply(
+    /// `accumulators[(panel·stride + row)·16 + column]` = Σ u·w over the tile, exactly.
+    fn multiply(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]);
+
+    /// The same for a tile of two or four panels, `stride` rows and [`FULL_DEPTH`] blocks; `meanwhile` is done between the
+    /// instructions. Called where there are tile registers.
+    #[inline(always)]
+    fn multiply_full(
         self,
         state: &mut Self::State,
         tile: Tile<'_>,
         accumulators: &mut [i32],
         meanwhile: &mut impl Meanwhile,
-    );
+    ) {
+        self.multiply(state, tile, accumulators);
+        meanwhile.part(0, 1);
+    }
 
     /// Most rows of a tile of one or two panels in [`Product::tall`].
     fn tall_rows(_panels: usize) -> usize {
@@ -69,31 +77,18 @@ pub(crate) trait Product: Copy {
     /// [`Product::TILE_ROWS`]): `accumulators[(panel·tall_rows(panels) + row)·16 + column]` = Σ u·w.
     #[inline(always)]
     fn tall(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]) {
-        self.multiply(state, tile, accumulators, &mut Nothing);
+        self.multiply(state, tile, accumulators);
     }
 }
 
 /// What is done between the parts of a product.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    allow(dead_code, reason = "only AMX multiplies in parts")
-)]
 pub(crate) trait Meanwhile {
-    /// Behind each part.
-    fn part(&mut self);
-    /// All that is left, at the end.
-    fn end(&mut self);
+    /// Part `index` of `count` that are about equal.
+    fn part(&mut self, index: usize, count: usize);
 }
 
-/// Nothing to do.
-pub(crate) struct Nothing;
-
-impl Meanwhile for Nothing {
-    #[inline(always)]
-    fn part(&mut self) {}
-    #[inline(always)]
-    fn end(&mut self) {}
-}
+/// Blocks along k in the groups of models: 384 inputs.
+pub(crate) const FULL_DEPTH: usize = 6;
 
 /// Up to `MR` rows of bytes against up to `NR` panels of weights.
 #[derive(Clone, Copy)]
@@ -167,17 +162,14 @@ const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
     64
 } * LANES;
 
-/// Groups that are multiplied before their sums are looked at: what they add up to then stays in registers.
-const GROUPS_TOGETHER: usize = 2;
-
 /// Accumulators of a step.
 #[repr(C, align(64))]
-struct Accumulators([[i32; MAX_TILE]; GROUPS_TOGETHER]);
+struct Accumulators([i32; MAX_TILE]);
 
 impl Default for Accumulators {
     #[inline(always)]
     fn default() -> Self {
-        Accumulators([[0; MAX_TILE]; GROUPS_TOGETHER])
+        Accumulators([0; MAX_TILE])
     }
 }
 

@@ -1,7 +1,7 @@
 //! The order of a product.
 
 use super::packed::groups;
-use super::{GROUPS_TOGETHER, LANES, PackedLinear, Product, Tile};
+use super::{LANES, PackedLinear, Product, Tile};
 use crate::quantized::QuantizedView;
 
 /// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
@@ -23,7 +23,7 @@ pub(super) struct Plan {
     row: usize,
 }
 
-/// One tile, and the groups that are multiplied before their sums are looked at.
+/// One tile.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     /// First row of the block.
@@ -33,14 +33,11 @@ pub(super) struct Step {
     pub(super) panel: usize,
     pub(super) panels: usize,
     pub(super) group: usize,
-    pub(super) groups: usize,
-    /// Whether the product has no step behind it.
-    pub(super) ends_product: bool,
 }
 
 impl Plan {
     #[inline(always)]
-    pub(super) fn of(a: QuantizedView<'_>, w: PackedLinear<'_>) -> Self {
+    pub(super) fn of(a: &QuantizedView<'_>, w: &PackedLinear<'_>) -> Self {
         let depth = w.k.div_ceil(64);
         Plan {
             depth,
@@ -67,21 +64,18 @@ impl Plan {
             1 => block_rows.div_ceil(block_rows.div_ceil(P::MR)),
             _ => P::MR,
         };
-        let groups = GROUPS_TOGETHER.min(self.groups - self.group);
-        let mut step = Step {
+        let step = Step {
             block: self.block,
             row: self.row,
             rows: height.min(end - self.row),
             panel: self.panel,
             panels: P::panels(block_rows).min(self.panels - self.panel),
             group: self.group,
-            groups,
-            ends_product: false,
         };
         self.row += step.rows;
         if self.row >= end {
             self.row = self.block;
-            self.group += groups;
+            self.group += 1;
             if self.group == self.groups {
                 self.group = 0;
                 self.panel += step.panels;
@@ -92,21 +86,24 @@ impl Plan {
                 }
             }
         }
-        step.ends_product = self.block >= self.rows;
         Some(step)
     }
 
-    /// The tile of a step's group `index`.
+    /// Whether all groups have so many blocks.
+    pub(super) fn is_of_groups(&self, blocks: usize) -> bool {
+        self.group_depth == blocks && self.depth == self.groups * blocks
+    }
+
+    /// The tile of a step.
     #[inline(always)]
     pub(super) fn tile<'a>(
         &self,
-        a: QuantizedView<'a>,
-        w: PackedLinear<'a>,
+        a: &QuantizedView<'a>,
+        w: &PackedLinear<'a>,
         step: Step,
-        index: usize,
     ) -> Tile<'a> {
         let panel_stride = self.depth * 64 * LANES;
-        let first_block = (step.group + index) * self.group_depth;
+        let first_block = step.group * self.group_depth;
         Tile {
             rows_of_blocks: &a.blocks[step.row * self.depth + first_block..],
             weights: &w.panels[step.panel * panel_stride + first_block * 64 * LANES..],

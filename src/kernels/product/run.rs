@@ -1,162 +1,179 @@
-//! When a product's tiles are multiplied, and when they are dequantized.
+//! Products tile by tile.
 
-use super::dequantize::{Parts, Rows, narrow};
+use super::dequantize::{Group, Rows, Vectors};
 use super::jobs::Jobs;
 use super::plan::{Plan, Step};
 use super::{
-    Accumulators, GROUPS_TOGETHER, LANES, MAX_BLOCK_ROWS, MAX_PANELS, Meanwhile, Nothing,
-    PackedLinear, Partial, Product,
+    Accumulators, LANES, MAX_BLOCK_ROWS, MAX_PANELS, PackedLinear, Partial, Product, tiles,
 };
+use crate::lanes::Lanes;
+use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
 use std::mem::MaybeUninit;
 
-/// What a step needs of its product.
-#[derive(Clone, Copy)]
-struct Operands<'a> {
-    a: QuantizedView<'a>,
-    w: PackedLinear<'a>,
-    plan: Plan,
-}
-
-impl<'a> Operands<'a> {
-    #[inline(always)]
-    fn next(jobs: &mut dyn Jobs<'a>) -> Option<Self> {
-        let (a, w) = jobs.next()?;
-        assert!(a.rows() > 0 && w.n > 0);
-        let plan = Plan::of(a, w);
-        Some(Operands { a, w, plan })
-    }
-}
-
-/// out = a·wᵀ + bias of each product, or with `add` out + that, tile by tile. With tile registers, each step is multiplied while
-/// the one before it is dequantized, so that neither waits for the other's results.
+/// out = a·wᵀ + bias of each product, or with `add` out + that.
 #[inline(always)]
 pub(crate) fn linear<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: bool) {
     const { assert!(P::NR <= MAX_PANELS && P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
-    let Some(mut now) = Operands::next(jobs) else {
-        return;
-    };
-    let mut accumulators = [Accumulators::default(), Accumulators::default()];
     let mut state = P::State::default();
+    if P::TILE_ROWS > 1 {
+        return tiles::linear(product, &mut state, jobs, add);
+    }
+    while let Some((a, w)) = jobs.next() {
+        one_by_one(product, &mut state, (&a, &w), jobs.out(), add);
+        jobs.end();
+    }
+}
+
+/// One product, each tile multiplied and then dequantized.
+#[inline(always)]
+pub(super) fn one_by_one<P: Product>(
+    product: P,
+    state: &mut P::State,
+    (a, w): (&QuantizedView<'_>, &PackedLinear<'_>),
+    mut out: MatrixMut<'_>,
+    add: bool,
+) {
+    assert!(a.rows() == out.rows() && w.n == out.columns());
+    let mut plan = Plan::of(a, w);
+    let mut accumulators = Accumulators::default();
     let mut block = MaybeUninit::uninit();
     let mut partial: &mut [Partial] = &mut [];
-    if now.plan.groups > GROUPS_TOGETHER {
+    if plan.groups > 1 {
         partial = block.write([Partial::default(); MAX_BLOCK_ROWS]);
     }
-    // Those of the step before: they change with the product.
-    let mut full_operands = now;
-    let mut before: Option<Step> = None;
-    let [one, other] = &mut accumulators;
-    let (mut fill, mut full) = (one, other);
-    loop {
-        let mut step = now.plan.next::<P>();
-        if step.is_none()
-            && let Some(next) = Operands::next(jobs)
-        {
-            now = next;
-            step = now.plan.next::<P>();
-        }
-        let multiply = Multiply {
-            product,
-            state: &mut state,
-            operands: &now,
+    while let Some(step) = plan.next::<P>() {
+        let tile = plan.tile(a, w, step);
+        product.multiply(state, tile, &mut accumulators.0);
+        let rows = step.row - step.block..step.row - step.block + step.rows;
+        let dequantize = Dequantize {
+            group: Group::of(a, w, (step.row, step.panel, step.group), plan.groups),
+            accumulators: accumulators.0.as_chunks().0,
+            stride: P::stride(step.panels),
+            partial: partial.get_mut(rows).unwrap_or_default(),
             step,
-            accumulators: fill,
+            w,
         };
-        // Without tiles there is nothing meanwhile: one copy of the product serves all forms of what follows it.
-        let multiply = match P::TILE_ROWS {
-            1 => multiply.at_once(),
-            _ => multiply,
+        let is_last = step.group + 1 == plan.groups;
+        dequantize.step(product.lanes(), is_last.then_some((&mut out, add)));
+    }
+}
+
+/// The sums of a step's group and what they are worth.
+struct Dequantize<'a> {
+    group: Group<'a>,
+    accumulators: &'a [[i32; LANES]],
+    stride: usize,
+    /// What earlier groups add up to: one of these for each of the step's rows, unless there is but one group.
+    partial: &'a mut [Partial],
+    step: Step,
+    w: &'a PackedLinear<'a>,
+}
+
+impl Dequantize<'_> {
+    /// To the output or added to it, or where there is none, to what later groups begin with.
+    #[inline(always)]
+    fn step<L: Lanes>(mut self, lanes: L, out: Option<(&mut MatrixMut<'_>, bool)>) {
+        let Step {
+            row,
+            rows,
+            panel,
+            panels,
+            ..
+        } = self.step;
+        let (column, width) = (panel * LANES, panels * LANES);
+        let Some((out, add)) = out else {
+            let to = self.partial_rows(0);
+            // SAFETY: there is one for each of the rows.
+            return unsafe {
+                match panels {
+                    4 => self.rows::<L, 4, false>(lanes, 0, to).all(),
+                    2 => self.rows::<L, 2, false>(lanes, 0, to).all(),
+                    _ => {
+                        for panel in 0..panels {
+                            let to = self.partial_rows(panel);
+                            self.rows::<L, 1, false>(lanes, panel, to).all();
+                        }
+                    }
+                }
+            };
         };
-        match before {
-            None => multiply.with(Nothing),
-            Some(step) => {
-                let parts = Parts {
-                    a: full_operands.a,
-                    w: &full_operands.w,
-                    step,
-                    groups: full_operands.plan.groups,
-                    accumulators: full,
-                    stride: P::stride(step.panels),
-                    partial: &mut *partial,
-                    out: &mut jobs.out(),
+        if column + width <= self.w.n && (panels == 4 || panels == 2) {
+            assert!(row + rows <= out.rows() && column + width <= out.columns());
+            let stride = out.stride();
+            // SAFETY: row and column are the matrix's, and so are all of the step's.
+            unsafe {
+                let to = Vectors {
+                    first: out.as_mut_ptr().add(row * stride + column).cast(),
+                    stride: stride * size_of::<f32>(),
                 };
-                dequantize(multiply, parts, add);
-                if step.ends_product {
-                    jobs.end();
+                return match (panels, add) {
+                    (4, false) => self.rows::<L, 4, false>(lanes, 0, to).all(),
+                    (4, true) => self.rows::<L, 4, true>(lanes, 0, to).all(),
+                    (_, false) => self.rows::<L, 2, false>(lanes, 0, to).all(),
+                    (_, true) => self.rows::<L, 2, true>(lanes, 0, to).all(),
+                };
+            }
+        }
+        // Panels that the output has but a part of go by way of a buffer.
+        let mut buffer = [[0.0; LANES]; MAX_BLOCK_ROWS];
+        for panel in 0..panels {
+            let to = Vectors {
+                first: buffer[..rows].as_mut_ptr(),
+                stride: size_of_val(&buffer[0]),
+            };
+            // SAFETY: the buffer has so many rows.
+            unsafe { self.rows::<L, 1, false>(lanes, panel, to).all() };
+            let column = column + panel * LANES;
+            let width = (self.w.n - column).min(LANES);
+            for (index, y) in buffer[..rows].iter().enumerate() {
+                let out = &mut out.row(row + index)[column..column + width];
+                match add {
+                    true => out.iter_mut().zip(y).for_each(|(out, y)| *out += y),
+                    false => out.copy_from_slice(&y[..width]),
                 }
             }
         }
-        if step.is_none() {
-            return;
-        }
-        if before.is_none_or(|before| before.ends_product) {
-            full_operands = now;
-        }
-        before = step;
-        std::mem::swap(&mut fill, &mut full);
-    }
-}
-
-/// The product of a step, if there is one.
-struct Multiply<'a, P: Product> {
-    product: P,
-    state: &'a mut P::State,
-    operands: &'a Operands<'a>,
-    step: Option<Step>,
-    accumulators: &'a mut Accumulators,
-}
-
-impl<P: Product> Multiply<'_, P> {
-    /// Multiplies now, and leaves nothing to multiply.
-    #[inline(always)]
-    fn at_once(mut self) -> Self {
-        self.multiply(&mut Nothing);
-        self.step = None;
-        self
     }
 
-    #[inline(always)]
-    fn with(mut self, mut meanwhile: impl Meanwhile) {
-        if P::TILE_ROWS > 1 {
-            self.multiply(&mut meanwhile);
+    fn partial_rows(&mut self, panel: usize) -> Vectors<*mut [f32; LANES]> {
+        assert!(self.partial.len() == self.step.rows && panel < MAX_PANELS);
+        Vectors {
+            first: self
+                .partial
+                .as_mut_ptr()
+                .cast::<[f32; LANES]>()
+                .wrapping_add(panel),
+            stride: size_of::<Partial>(),
         }
-        meanwhile.end();
     }
 
+    /// `N` panels from the step's panel `first` on.
+    ///
+    /// # Safety
+    /// There are N·16 values for each of the step's rows in `to`, which nothing else uses.
     #[inline(always)]
-    fn multiply(&mut self, meanwhile: &mut impl Meanwhile) {
-        let Some(step) = self.step else {
-            return;
+    unsafe fn rows<L: Lanes, const N: usize, const ADD: bool>(
+        &mut self,
+        lanes: L,
+        first: usize,
+        to: Vectors<*mut [f32; LANES]>,
+    ) -> Rows<L, N, ADD> {
+        let from = match self.step.group {
+            0 => Vectors::bias::<N>(self.w, self.step.panel + first),
+            _ => {
+                let rows = self.partial_rows(first);
+                Vectors {
+                    first: rows.first.cast_const(),
+                    stride: rows.stride,
+                }
+            }
         };
-        let mut index = 0;
-        while index < step.groups {
-            let Operands { a, w, plan } = *self.operands;
-            let tile = plan.tile(a, w, step, index);
-            let accumulators = &mut self.accumulators.0[index];
-            self.product
-                .multiply(self.state, tile, accumulators, meanwhile);
-            index += 1;
-        }
-    }
-}
-
-/// Dequantizes a step while another one is multiplied.
-#[inline(always)]
-fn dequantize<P: Product>(multiply: Multiply<'_, P>, parts: Parts<'_, '_>, add: bool) {
-    const { assert!(GROUPS_TOGETHER == 2) };
-    let lanes = multiply.product.lanes();
-    let step = parts.step;
-    let add = add && parts.has_last_group();
-    let is_whole = (step.panel + step.panels) * LANES <= parts.w.n;
-    match (step.panels, step.groups) {
-        (4, 2) if is_whole => multiply.with(Rows::<_, 4, 2>::of(lanes, parts, add)),
-        (4, 1) if is_whole => multiply.with(Rows::<_, 4, 1>::of(lanes, parts, add)),
-        (2, 2) if is_whole => multiply.with(Rows::<_, 2, 2>::of(lanes, parts, add)),
-        (2, 1) if is_whole => multiply.with(Rows::<_, 2, 1>::of(lanes, parts, add)),
-        _ => {
-            multiply.with(Nothing);
-            narrow(lanes, parts, add);
-        }
+        assert!(first + N <= MAX_PANELS);
+        let accumulators = &self.accumulators[first * self.stride..];
+        let group = self.group.panels_from(first);
+        let accumulators = (accumulators, self.stride);
+        // SAFETY: `partial_rows` saw one for each row, with MAX_PANELS panels, and the caller promises `to`.
+        unsafe { Rows::new(lanes, group, accumulators, from, to, self.step.rows) }
     }
 }

@@ -81,6 +81,42 @@ fn products_equal_the_definition_on_all_edge_sizes() {
     }
 }
 
+/// Groups as models have them, in whole tiles of the kernels that go from tile to tile without a pause: one block and several,
+/// higher and lower ones, one group and several, more columns than go together, and rests of each.
+#[test]
+fn products_of_models_groups_equal_the_definition() {
+    let random = &mut Random(11);
+    let rows = [3, 16, 31, 32, 33, 48, 63, 64, 112];
+    let shapes = [
+        (32, 384),
+        (64, 768),
+        (96, 384),
+        (384, 768),
+        (416, 1152),
+        (832, 384),
+        (400, 768),
+        (64, 448),
+        (64, 192),
+    ];
+    for &(n, k) in cases(&shapes, &[(32, 384)]) {
+        let layer = Layer::grouped([n, k], 384, random, |random| (random.next() % 255) as i8);
+        for &rows in cases(&rows, &[3]) {
+            let x = random.floats(rows * k, 3.0);
+            let a = quantized_by(generic(), &x, [rows, k], 384);
+            let expected = define(&a, &layer);
+            for_each_kernel(|kernel| {
+                let found = run(kernel, &a, &layer, STORE);
+                let context = format!("{kernel:?}, {rows} × {k} × {n}");
+                assert_eq!(bits(&found), bits(&expected), "{context}");
+                let added = run(kernel, &a, &layer, Epilogue::Accumulate);
+                let expected = expected.iter().enumerate();
+                let expected: Vec<f32> = expected.map(|(i, y)| i as f32 * 0.01 + y).collect();
+                assert_eq!(bits(&added), bits(&expected), "{context}, added");
+            });
+        }
+    }
+}
+
 #[test]
 fn extremes_neither_saturate_nor_overflow() {
     let random = &mut Random(2);
@@ -202,14 +238,17 @@ fn linear_quantize_equals_its_parts() {
         (384, 26, 384),
         (448, 26, 192),
         (1213, 70, 384),
+        (800, 384, 384),
         (100, 70, WHOLE_ROW),
     ];
     for &(n, k, group) in cases(&shapes, &[(1, 3, WHOLE_ROW), (130, 65, GROUP)]) {
-        let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+        let inputs = if k == 384 { k } else { GROUP };
+        let weight = |random: &mut Random| (random.next() % 255) as i8;
+        let layer = Layer::grouped([n, k], inputs, random, weight);
         let scale = random.floats(n, 1.5);
         for &rows in cases(&rows, &[0, 1, 5]) {
             let x = random.floats(rows * k, 0.2);
-            let a = quantized(generic(), &x, rows, k);
+            let a = quantized_by(generic(), &x, [rows, k], inputs);
             for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
                 let y = match activation {
                     Activation::Gelu => gelu_to_bytes(run(generic(), &a, &layer, STORE)),
@@ -315,15 +354,18 @@ fn parts_computed_apart_equal_the_whole() {
 fn several_layers_at_once_equal_each_alone() {
     let random = &mut Random(10);
     let heights = [0, 1, 16, 17, 32, 65, 100];
-    for &k in cases(&[64, 130, 448], &[130]) {
+    // In groups of 64, and of 384.
+    let shapes = [(64, GROUP), (130, GROUP), (448, GROUP), (768, 384)];
+    for &(k, group) in cases(&shapes, &shapes[1..2]) {
         let n = 213;
-        let layer = Layer::new(n, k, random, |random| (random.next() % 255) as i8);
+        let weight = |random: &mut Random| (random.next() % 255) as i8;
+        let layer = Layer::grouped([n, k], group, random, weight);
         // Backwards; 1 and a rest, 4, 3 and 1 panels.
         let ranges = [192..n, 128..192, 64..112, 32..48];
         for &rows in cases(&heights, &[0, 5]) {
             let x = random.floats(rows * k, 2.0);
             for_each_kernel(|kernel| {
-                let a = quantized(kernel, &x, rows, k);
+                let a = quantized_by(kernel, &x, [rows, k], group);
                 let whole = run(kernel, &a, &layer, STORE);
                 // Side by side, as queries, keys and values are, with a gap behind each: what lies there must stay.
                 let stride = ranges.iter().map(|range| range.len() + 2).sum();

@@ -5,11 +5,10 @@
 //! drive rows and sums out of the first-level cache (products and the stores of their sums took a third longer). So are
 //! attention's weights where its averages share the code, though they are read again for each 32 channels of a head.
 
+use super::amx_tiles::{self as tiles, Square, Wide};
 use super::avx512::Avx512;
 use super::avx512_vnni;
-use crate::lanes::LANES;
-use crate::product::{Meanwhile, Nothing, Product, Tile};
-use crate::quantized::Block;
+use crate::product::{FULL_DEPTH, Meanwhile, Product, Tile};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::OnceLock;
@@ -79,12 +78,12 @@ fn permitted() -> bool {
 }
 
 /// Rows of a tile register.
-const TILE: usize = 16;
+pub(super) const TILE: usize = 16;
 /// Two tiles of rows against two of weights: four accumulators, and a load for each product, where one tile of rows against
 /// four of weights needs five for four.
 const MR: usize = 2 * TILE;
 /// Few rows go one tile against four.
-const NR: usize = 4;
+pub(super) const NR: usize = 4;
 /// Most rows of one panel at a time in [`Product::tall`].
 const TALL: usize = 4 * TILE;
 /// Fewer rows than this go through AVX-512 VNNI: a tile takes as long for one row as for sixteen.
@@ -170,13 +169,7 @@ impl Product for Amx {
     }
 
     #[inline(always)]
-    fn multiply(
-        self,
-        state: &mut Configured,
-        tile: Tile<'_>,
-        accumulators: &mut [i32],
-        meanwhile: &mut impl Meanwhile,
-    ) {
+    fn multiply(self, state: &mut Configured, tile: Tile<'_>, accumulators: &mut [i32]) {
         tile.check(accumulators, Self::stride(tile.panels));
         if tile.rows < MIN_ROWS {
             // SAFETY: `self` proves VNNI too.
@@ -191,16 +184,38 @@ impl Product for Amx {
         unsafe {
             if tile.rows > TILE {
                 state.shape(TILE);
-                square_products(tile, meanwhile);
-                store(accumulators, square_places(tile.rows, MR));
+                tiles::products::<Square>(tile);
+                tiles::store(accumulators, tiles::square_places(tile.rows, MR));
             } else {
                 state.shape(tile.rows);
-                wide_products(tile, meanwhile);
+                tiles::products::<Wide>(tile);
                 let stride = Self::stride(tile.panels);
-                store(
-                    accumulators,
-                    [0, 1, 2, 3].map(|panel| panel.min(tile.panels - 1) * stride),
-                );
+                tiles::store(accumulators, tiles::wide_places(tile.panels, stride));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn multiply_full(
+        self,
+        state: &mut Configured,
+        tile: Tile<'_>,
+        accumulators: &mut [i32],
+        meanwhile: &mut impl Meanwhile,
+    ) {
+        let stride = Self::stride(tile.panels);
+        tile.check(accumulators, stride);
+        assert!(tile.rows == stride && tile.depth == FULL_DEPTH);
+        state.shape(TILE);
+        // SAFETY: the tile passed its check, and the registers are shaped for sixteen rows, of which it has one or two.
+        unsafe {
+            if tile.panels == 2 {
+                tiles::full_products::<Square>(tile, meanwhile);
+                tiles::store(accumulators, tiles::square_places(MR, MR));
+            } else {
+                assert!(tile.panels == NR);
+                tiles::full_products::<Wide>(tile, meanwhile);
+                tiles::store(accumulators, tiles::wide_places(NR, TILE));
             }
         }
     }
@@ -219,197 +234,14 @@ impl Product for Amx {
         unsafe {
             match tile.panels {
                 1 => {
-                    tall_products(tile);
-                    store(accumulators, [0, TILE, 2 * TILE, 3 * TILE]);
+                    tiles::tall_products(tile);
+                    tiles::store(accumulators, [0, TILE, 2 * TILE, 3 * TILE]);
                 }
                 _ => {
-                    square_products(tile, &mut Nothing);
-                    store(accumulators, square_places(tile.rows, TALL / 2));
+                    tiles::products::<Square>(tile);
+                    tiles::store(accumulators, tiles::square_places(tile.rows, TALL / 2));
                 }
             }
-        }
-    }
-}
-
-/// Where the results of [`square_products`] begin, in rows of sixteen, with `stride` of them from panel to panel.
-#[inline(always)]
-fn square_places(rows: usize, stride: usize) -> [usize; 4] {
-    // The second tile ends with the last row, where the rows are not two tiles.
-    let second = rows.saturating_sub(TILE).min(TILE);
-    [0, second, stride, stride + second]
-}
-
-/// Stores the accumulating tiles where `places` says, in rows of sixteen.
-///
-/// # Safety
-/// The tile registers are shaped.
-#[inline(always)]
-unsafe fn store(accumulators: &mut [i32], places: [usize; 4]) {
-    for place in places {
-        assert!(accumulators.len() >= (place + TILE) * LANES);
-    }
-    let to = accumulators.as_mut_ptr();
-    // SAFETY: each store fills at most 16 × 16 from its place on.
-    unsafe {
-        asm!(
-            "tilestored [{a} + {line}], tmm0",
-            "tilestored [{b} + {line}], tmm1",
-            "tilestored [{c} + {line}], tmm2",
-            "tilestored [{d} + {line}], tmm3",
-            a = in(reg) to.add(places[0] * LANES),
-            b = in(reg) to.add(places[1] * LANES),
-            c = in(reg) to.add(places[2] * LANES),
-            d = in(reg) to.add(places[3] * LANES),
-            line = in(reg) 64usize,
-            options(nostack, preserves_flags),
-        );
-    }
-}
-
-/// Where tile `index` of a multiple of sixteen rows begins; the last one stands for those behind it.
-#[inline(always)]
-fn sixteen_rows(tile: Tile<'_>, index: usize) -> *const Block {
-    let first = (index * TILE).min(tile.rows - TILE);
-    tile.rows_of_blocks[first * tile.row_stride..].as_ptr()
-}
-
-/// Products of up to four tiles of rows with one panel. Rows that the tile lacks repeat its last ones.
-///
-/// # Safety
-/// The tile registers are shaped for sixteen rows, and the tile passed its check with a multiple of them.
-#[inline(always)]
-unsafe fn tall_products(tile: Tile<'_>) {
-    let rows = |index: usize| sixteen_rows(tile, index);
-    // SAFETY: loads stay in the tile's rows and its panel, `depth` blocks each.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{b} + {line}]",
-            "tileloadd tmm5, [{a0} + {stride}]",
-            "tdpbusd tmm0, tmm5, tmm4",
-            "tileloadd tmm6, [{a1} + {stride}]",
-            "tdpbusd tmm1, tmm6, tmm4",
-            "tileloadd tmm7, [{a2} + {stride}]",
-            "tdpbusd tmm2, tmm7, tmm4",
-            "tileloadd tmm5, [{a3} + {stride}]",
-            "tdpbusd tmm3, tmm5, tmm4",
-            "add {b}, 1024",
-            "add {a0}, 64",
-            "add {a1}, 64",
-            "add {a2}, 64",
-            "add {a3}, 64",
-            "dec {depth}",
-            "jnz 2b",
-            b = inout(reg) tile.panel(0).as_ptr() => _,
-            a0 = inout(reg) rows(0) => _,
-            a1 = inout(reg) rows(1) => _,
-            a2 = inout(reg) rows(2) => _,
-            a3 = inout(reg) rows(3) => _,
-            depth = inout(reg) tile.depth => _,
-            stride = in(reg) tile.row_stride * 64,
-            line = in(reg) 64usize,
-            options(nostack, readonly),
-        );
-    }
-}
-
-/// Products of two tiles of rows with up to two panels: accumulators 0 and 1 are those of the first panel. What the tile
-/// lacks repeats its last rows and its last panel.
-///
-/// # Safety
-/// The tile registers are shaped for sixteen rows, and the tile passed its check with sixteen at least.
-#[inline(always)]
-unsafe fn square_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
-    let rows = [sixteen_rows(tile, 0), sixteen_rows(tile, 1)];
-    let panels = [0, 1].map(|index: usize| tile.panel(index.min(tile.panels - 1)).as_ptr());
-    let (line, stride) = (64usize, tile.row_stride * 64);
-    // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            options(nomem, nostack, preserves_flags),
-        );
-        for block in 0..tile.depth {
-            let weights = block * 64 * LANES;
-            asm!(
-                "tileloadd tmm4, [{rows} + {stride}]",
-                "tileloaddt1 tmm6, [{b} + {line}]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm5, [{more} + {stride}]",
-                "tdpbusd tmm1, tmm5, tmm6",
-                rows = in(reg) rows[0].add(block),
-                more = in(reg) rows[1].add(block),
-                stride = in(reg) stride,
-                b = in(reg) panels[0].add(weights),
-                line = in(reg) line,
-                options(nostack, readonly, preserves_flags),
-            );
-            meanwhile.part();
-            asm!(
-                "tileloaddt1 tmm7, [{b} + {line}]",
-                "tdpbusd tmm2, tmm4, tmm7",
-                "tdpbusd tmm3, tmm5, tmm7",
-                b = in(reg) panels[1].add(weights),
-                line = in(reg) line,
-                options(nostack, readonly, preserves_flags),
-            );
-            meanwhile.part();
-        }
-    }
-}
-
-/// Products of one tile of rows with up to four panels. A panel that the tile lacks repeats its last one.
-///
-/// # Safety
-/// The tile registers are shaped for the tile's rows, and the tile passed its check.
-#[inline(always)]
-unsafe fn wide_products(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
-    let panel = |index: usize| tile.panel(index.min(tile.panels - 1)).as_ptr();
-    let panels = [panel(0), panel(1), panel(2), panel(3)];
-    let (line, stride) = (64usize, tile.row_stride * 64);
-    // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            options(nomem, nostack, preserves_flags),
-        );
-        for block in 0..tile.depth {
-            let weights = block * 64 * LANES;
-            asm!(
-                "tileloadd tmm4, [{rows} + {stride}]",
-                "tileloaddt1 tmm5, [{b} + {line}]",
-                "tdpbusd tmm0, tmm4, tmm5",
-                "tileloaddt1 tmm6, [{more} + {line}]",
-                "tdpbusd tmm1, tmm4, tmm6",
-                rows = in(reg) tile.rows_of_blocks.as_ptr().add(block),
-                stride = in(reg) stride,
-                b = in(reg) panels[0].add(weights),
-                more = in(reg) panels[1].add(weights),
-                line = in(reg) line,
-                options(nostack, readonly, preserves_flags),
-            );
-            meanwhile.part();
-            asm!(
-                "tileloaddt1 tmm7, [{b} + {line}]",
-                "tdpbusd tmm2, tmm4, tmm7",
-                "tileloaddt1 tmm5, [{more} + {line}]",
-                "tdpbusd tmm3, tmm4, tmm5",
-                b = in(reg) panels[2].add(weights),
-                more = in(reg) panels[3].add(weights),
-                line = in(reg) line,
-                options(nostack, readonly, preserves_flags),
-            );
-            meanwhile.part();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::avx2_lanes::{self, Avx2Lanes};
 use crate::lanes::LANES;
-use crate::product::{Meanwhile, Product, Tile};
+use crate::product::{Product, Tile};
 use std::arch::x86_64::*;
 
 /// Proof of AVX2 with AVX-VNNI.
@@ -40,13 +40,7 @@ impl Product for AvxVnni {
     }
 
     #[inline(always)]
-    fn multiply(
-        self,
-        _: &mut (),
-        tile: Tile<'_>,
-        accumulators: &mut [i32],
-        _: &mut impl Meanwhile,
-    ) {
+    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(tile, accumulators) }
     }

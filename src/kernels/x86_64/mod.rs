@@ -1,6 +1,7 @@
 //! Kernels for x86-64.
 
 pub(crate) mod amx;
+mod amx_tiles;
 pub(crate) mod avx2;
 pub(crate) mod avx2_lanes;
 pub(crate) mod avx512;
