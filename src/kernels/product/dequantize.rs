@@ -1,64 +1,25 @@
 //! From integer sums to what they stand for.
 
-use super::{LANES, Meanwhile, PackedLinear};
+use super::{LANES, Meanwhile};
 use crate::lanes::Lanes;
-use crate::quantized::{QuantizedView, RowRange};
+use crate::quantized::RowRange;
 
-/// What the bytes of a group stand for, in the panels and rows of a tile.
-#[derive(Clone, Copy)]
-pub(super) struct Group<'a> {
-    /// Of the tile's first panel and those behind it.
-    scale: &'a [f32],
-    column_sum: &'a [i32],
-    /// Of the tile's first row, then those of other groups, and those of the rows behind it.
-    ranges: &'a [RowRange],
-    groups: usize,
-}
-
-impl<'a> Group<'a> {
-    #[inline(always)]
-    pub(super) fn of(
-        a: &QuantizedView<'a>,
-        w: &PackedLinear<'a>,
-        (row, panel, group): (usize, usize, usize),
-        groups: usize,
-    ) -> Self {
-        let column = group * w.group_stride + panel * LANES;
-        Group {
-            scale: &w.scale[column..],
-            column_sum: &w.column_sum[column..],
-            ranges: &a.ranges[row * groups + group..],
-            groups,
-        }
-    }
-
-    /// From panel `first` of these on.
-    pub(super) fn panels_from(&self, first: usize) -> Self {
-        Group {
-            scale: &self.scale[first * LANES..],
-            column_sum: &self.column_sum[first * LANES..],
-            ..*self
-        }
-    }
-}
-
-/// Where rows of `N` panels begin, `[N]` vectors each, and how many bytes further the next row does.
+/// Where rows of some panels begin, with so many vectors, and how many bytes further the next row does.
 #[derive(Clone, Copy)]
 pub(super) struct Vectors<T> {
     pub(super) first: T,
     pub(super) stride: usize,
 }
 
-impl Vectors<*const [f32; LANES]> {
-    /// The same bias for each row.
-    #[inline(always)]
-    pub(super) fn bias<const N: usize>(w: &PackedLinear<'_>, panel: usize) -> Self {
-        let bias = w.bias[panel * LANES..].as_chunks().0;
-        Vectors {
-            first: bias[..N].as_ptr(),
-            stride: 0,
-        }
-    }
+/// What a tile's sums are worth, and what they are added to: that of its first panel and row, with that of others behind it.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    pub(super) scale: *const f32,
+    pub(super) column_sum: *const i32,
+    /// Of the tile's group, with those of the others behind it.
+    pub(super) ranges: *const RowRange,
+    pub(super) groups: usize,
+    pub(super) from: Vectors<*const [f32; LANES]>,
 }
 
 /// What sixteen columns bring to their outputs.
@@ -78,7 +39,7 @@ pub(super) struct Rows<L: Lanes, const N: usize, const ADD: bool> {
     ranges: *const RowRange,
     range_stride: usize,
     /// The next row's sums in the first panel.
-    accumulators: *const [i32; LANES],
+    sums: *const [i32; LANES],
     /// Sums from one panel to the next.
     stride: usize,
     from: Vectors<*const [f32; LANES]>,
@@ -89,41 +50,39 @@ pub(super) struct Rows<L: Lanes, const N: usize, const ADD: bool> {
 
 // No closures over vectors here: the compiler would not inline them into a function with the kernel's CPU features.
 impl<L: Lanes, const N: usize, const ADD: bool> Rows<L, N, ADD> {
-    /// `rows` rows of `accumulators`, `[N, stride, 16]`, which begin with what is in `from` and go to `to`.
+    /// `rows` rows of `sums`, `[N, stride, 16]`, which go to `to`.
     ///
     /// # Safety
-    /// While this is used, there are N·16 values for each row in `from` and `to`, nothing else uses those of `to`, and the
-    /// accumulators and the group's parts stay as they are.
+    /// While this is used, the source and the sums have N panels and so many rows, and stay as they are; there are N·16 values for
+    /// each row in `to`, which nothing else uses.
     #[inline(always)]
     pub(super) unsafe fn new(
         lanes: L,
-        group: Group<'_>,
-        (accumulators, stride): (&[[i32; LANES]], usize),
-        from: Vectors<*const [f32; LANES]>,
+        source: Source,
+        (sums, stride): (*const [i32; LANES], usize),
         to: Vectors<*mut [f32; LANES]>,
         rows: usize,
     ) -> Self {
-        assert!(rows > 0 && accumulators.len() >= (N - 1) * stride + rows);
-        assert!(group.ranges.len() > (rows - 1) * group.groups);
         let mut channels = [Channels {
             scale: lanes.zero(),
             sum: lanes.zero(),
         }; N];
-        let scales = &group.scale.as_chunks().0[..N];
-        let sums = &group.column_sum.as_chunks().0[..N];
-        for n in 0..N {
-            channels[n].scale = lanes.load(&scales[n]);
-            let sum = lanes.to_float(lanes.load_int(&sums[n]));
-            channels[n].sum = lanes.mul(channels[n].scale, sum);
+        for (n, channels) in channels.iter_mut().enumerate() {
+            // SAFETY: the caller promises N panels.
+            unsafe {
+                channels.scale = lanes.load(&*source.scale.add(n * LANES).cast());
+                let sum = lanes.load_int(&*source.column_sum.add(n * LANES).cast());
+                channels.sum = lanes.mul(channels.scale, lanes.to_float(sum));
+            }
         }
         Rows {
             lanes,
             channels,
-            ranges: group.ranges.as_ptr(),
-            range_stride: group.groups * size_of::<RowRange>(),
-            accumulators: accumulators.as_ptr(),
+            ranges: source.ranges,
+            range_stride: source.groups * size_of::<RowRange>(),
+            sums,
             stride,
-            from,
+            from: source.from,
             to,
             row: 0,
             rows,
@@ -137,13 +96,13 @@ impl<L: Lanes, const N: usize, const ADD: bool> Rows<L, N, ADD> {
     #[inline(always)]
     unsafe fn next(&mut self) {
         let lanes = self.lanes;
-        // SAFETY: `new` and its caller saw or promised all rows of everything that is read and written here.
+        // SAFETY: `new`'s caller promised all rows of everything that is read and written here.
         unsafe {
             let range = &*self.ranges;
             let (low, scale) = (lanes.splat(range.low), lanes.splat(range.scale));
             for (n, channels) in self.channels.iter().enumerate() {
                 let y = lanes.load(&*self.from.first.add(n));
-                let sums = &*self.accumulators.add(n * self.stride);
+                let sums = &*self.sums.add(n * self.stride);
                 let offset = lanes.fma(low, channels.sum, y);
                 let step = lanes.mul(scale, channels.scale);
                 let y = lanes.fma(lanes.to_float(lanes.load_int(sums)), step, offset);
@@ -154,7 +113,7 @@ impl<L: Lanes, const N: usize, const ADD: bool> Rows<L, N, ADD> {
         }
         // Behind the last row these point to nothing, and are not used.
         self.ranges = self.ranges.wrapping_byte_add(self.range_stride);
-        self.accumulators = self.accumulators.wrapping_add(1);
+        self.sums = self.sums.wrapping_add(1);
         self.from.first = self.from.first.wrapping_byte_add(self.from.stride);
         self.to.first = self.to.first.wrapping_byte_add(self.to.stride);
         self.row += 1;

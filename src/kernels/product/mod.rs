@@ -54,18 +54,20 @@ pub(crate) trait Product: Copy {
     /// `accumulators[(panel·stride + row)·16 + column]` = Σ u·w over the tile, exactly.
     fn multiply(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]);
 
-    /// The same for a tile of two or four panels, `stride` rows and [`FULL_DEPTH`] blocks; `meanwhile` is done between the
-    /// instructions. Called where there are tile registers.
+    /// The same for a tile of `N` panels, two or four, with `stride(N)` rows and [`FULL_DEPTH`] blocks; `meanwhile` is done between
+    /// the instructions. Called where there are tile registers.
+    ///
+    /// # Safety
+    /// The tile has all that.
     #[inline(always)]
-    fn multiply_full(
+    unsafe fn multiply_full<const N: usize>(
         self,
-        state: &mut Self::State,
-        tile: Tile<'_>,
-        accumulators: &mut [i32],
-        meanwhile: &mut impl Meanwhile,
+        _: &mut Self::State,
+        _: FullTile,
+        _: &mut [i32; MAX_TILE],
+        _: &mut impl Meanwhile,
     ) {
-        self.multiply(state, tile, accumulators);
-        meanwhile.part(0, 1);
+        unreachable!("a kernel without tile registers");
     }
 
     /// Most rows of a tile of one or two panels in [`Product::tall`].
@@ -85,6 +87,29 @@ pub(crate) trait Product: Copy {
 pub(crate) trait Meanwhile {
     /// Part `index` of `count` that are about equal.
     fn part(&mut self, index: usize, count: usize);
+}
+
+/// Nothing to do.
+struct Nothing;
+
+impl Meanwhile for Nothing {
+    #[inline(always)]
+    fn part(&mut self, _: usize, _: usize) {}
+}
+
+/// Where the rows and panels of a full tile are.
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only AMX has tile registers")
+)]
+pub(crate) struct FullTile {
+    pub(crate) rows: *const Block,
+    /// Bytes from one row to the next.
+    pub(crate) row_stride: usize,
+    pub(crate) panels: *const i8,
+    /// Weights from one panel to the next.
+    pub(crate) panel_stride: usize,
 }
 
 /// Blocks along k in the groups of models: 384 inputs.
@@ -156,7 +181,7 @@ impl Epilogue {
 const MAX_PANELS: usize = 4;
 
 /// Most accumulators that a tile of any kernel has.
-const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
+pub(crate) const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
     128
 } else {
     64

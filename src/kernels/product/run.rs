@@ -1,6 +1,6 @@
 //! Products tile by tile.
 
-use super::dequantize::{Group, Rows, Vectors};
+use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
 use super::plan::{Plan, Step};
 use super::{
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::lanes::Lanes;
 use crate::matrix::MatrixMut;
-use crate::quantized::QuantizedView;
+use crate::quantized::{QuantizedView, RowRange};
 use std::mem::MaybeUninit;
 
 /// out = a·wᵀ + bias of each product, or with `add` out + that.
@@ -47,7 +47,8 @@ pub(super) fn one_by_one<P: Product>(
         product.multiply(state, tile, &mut accumulators.0);
         let rows = step.row - step.block..step.row - step.block + step.rows;
         let dequantize = Dequantize {
-            group: Group::of(a, w, (step.row, step.panel, step.group), plan.groups),
+            ranges: &a.ranges[step.row * plan.groups + step.group..],
+            groups: plan.groups,
             accumulators: accumulators.0.as_chunks().0,
             stride: P::stride(step.panels),
             partial: partial.get_mut(rows).unwrap_or_default(),
@@ -59,9 +60,11 @@ pub(super) fn one_by_one<P: Product>(
     }
 }
 
-/// The sums of a step's group and what they are worth.
+/// The sums of a step and what they are worth.
 struct Dequantize<'a> {
-    group: Group<'a>,
+    /// From the step's first row and group on.
+    ranges: &'a [RowRange],
+    groups: usize,
     accumulators: &'a [[i32; LANES]],
     stride: usize,
     /// What earlier groups add up to: one of these for each of the step's rows, unless there is but one group.
@@ -159,8 +162,15 @@ impl Dequantize<'_> {
         first: usize,
         to: Vectors<*mut [f32; LANES]>,
     ) -> Rows<L, N, ADD> {
-        let from = match self.step.group {
-            0 => Vectors::bias::<N>(self.w, self.step.panel + first),
+        let Step {
+            group, panel, rows, ..
+        } = self.step;
+        let column = (panel + first) * LANES;
+        let from = match group {
+            0 => Vectors {
+                first: self.w.bias[column..][..N * LANES].as_ptr().cast(),
+                stride: 0,
+            },
             _ => {
                 let rows = self.partial_rows(first);
                 Vectors {
@@ -169,11 +179,19 @@ impl Dequantize<'_> {
                 }
             }
         };
-        assert!(first + N <= MAX_PANELS);
-        let accumulators = &self.accumulators[first * self.stride..];
-        let group = self.group.panels_from(first);
-        let accumulators = (accumulators, self.stride);
-        // SAFETY: `partial_rows` saw one for each row, with MAX_PANELS panels, and the caller promises `to`.
-        unsafe { Rows::new(lanes, group, accumulators, from, to, self.step.rows) }
+        let column = group * self.w.group_stride + column;
+        let sums = &self.accumulators[first * self.stride..];
+        assert!(first + N <= MAX_PANELS && sums.len() >= (N - 1) * self.stride + rows);
+        assert!(rows > 0 && self.ranges.len() > (rows - 1) * self.groups);
+        let source = Source {
+            scale: self.w.scale[column..][..N * LANES].as_ptr(),
+            column_sum: self.w.column_sum[column..][..N * LANES].as_ptr(),
+            ranges: self.ranges.as_ptr(),
+            groups: self.groups,
+            from,
+        };
+        // SAFETY: all of it has N panels and so many rows: `partial_rows` saw one for each, with MAX_PANELS panels. The caller
+        // promises `to`.
+        unsafe { Rows::new(lanes, source, (sums.as_ptr(), self.stride), to, rows) }
     }
 }

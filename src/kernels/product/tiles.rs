@@ -2,13 +2,13 @@
 //! for the other's results, and the next product follows without a pause.
 //!
 //! That is for tiles of full height with whole panels and groups as models have them. Whatever else a product has goes tile by
-//! tile without that.
+//! tile without that. Between two tiles there is little more than pointers to move: bounds are checked once for a product.
 
-use super::dequantize::{Group, Rows, Vectors};
+use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
 use super::plan::Plan;
 use super::run::one_by_one;
-use super::{FULL_DEPTH, LANES, MAX_TILE, PackedLinear, Product, Tile};
+use super::{FULL_DEPTH, FullTile, LANES, MAX_TILE, PackedLinear, Product};
 use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
 use std::mem::MaybeUninit;
@@ -36,31 +36,26 @@ struct Sums([[f32; COLUMNS]; MAX_ROWS]);
 struct Out {
     first: *mut f32,
     stride: usize,
-    rows: usize,
-    columns: usize,
 }
 
 impl Out {
+    /// With room for those of so many rows and columns.
     #[inline(always)]
-    fn of(mut out: MatrixMut<'_>) -> Self {
+    fn of(mut out: MatrixMut<'_>, rows: usize, columns: usize) -> Self {
+        assert!((out.rows(), out.columns()) == (rows, columns));
         Out {
             first: out.as_mut_ptr(),
             stride: out.stride(),
-            rows: out.rows(),
-            columns: out.columns(),
         }
     }
 }
 
 /// A tile whose sums are to be dequantized.
 #[derive(Clone, Copy)]
-struct Pending<'a> {
-    group: Group<'a>,
-    from: Vectors<*const [f32; LANES]>,
-    /// Where the sums go, unless they are the last of their product's.
-    sums: Option<Vectors<*mut [f32; LANES]>>,
-    row: usize,
-    column: usize,
+struct Pending {
+    source: Source,
+    to: Vectors<*mut [f32; LANES]>,
+    add: bool,
     panels: usize,
     /// Whether its product ends with it.
     is_end: bool,
@@ -72,12 +67,37 @@ struct Run<'r, 'j, 'a, P: Product> {
     state: &'r mut P::State,
     jobs: &'r mut (dyn Jobs<'a> + 'j),
     add: bool,
-    accumulators: [Accumulators; 2],
-    /// Which accumulators the pending tile has.
-    side: usize,
-    pending: Option<Pending<'a>>,
-    /// Of the product that the pending tile belongs to.
+    /// Those of the pending tile, and those of the next.
+    accumulators: [*mut Accumulators; 2],
+    sums: *mut Sums,
+    pending: Option<Pending>,
+    /// Of the first product that has not ended.
     out: Option<Out>,
+}
+
+/// A product whose tiles may be full: `[rows, groups·FULL_DEPTH]` blocks with whole panels.
+#[derive(Clone, Copy)]
+struct Full<'p, 'a> {
+    a: &'p QuantizedView<'a>,
+    w: &'p PackedLinear<'a>,
+    groups: usize,
+}
+
+impl<'p, 'a> Full<'p, 'a> {
+    /// Checks the lengths of everything that [`Run::block`] reads.
+    fn of(a: &'p QuantizedView<'a>, w: &'p PackedLinear<'a>) -> Option<Self> {
+        let plan = Plan::of(a, w);
+        let (rows, groups, n) = (a.rows(), plan.groups, w.n);
+        if !plan.is_of_groups(FULL_DEPTH) || !n.is_multiple_of(LANES) {
+            return None;
+        }
+        let depth = groups * FULL_DEPTH;
+        let columns = (groups - 1) * w.group_stride + n;
+        assert!(a.blocks.len() == rows * depth && a.ranges.len() == rows * groups);
+        assert!(w.panels.len() >= n * depth * 64 && w.bias.len() >= n);
+        assert!(w.scale.len() >= columns && w.column_sum.len() >= columns);
+        Some(Full { a, w, groups })
+    }
 }
 
 /// out = a·wᵀ + bias of each product, or with `add` out + that.
@@ -89,37 +109,36 @@ pub(super) fn linear<'a, P: Product>(
     add: bool,
 ) {
     let mut sums = MaybeUninit::<Sums>::uninit();
-    let sums = sums.as_mut_ptr();
+    let mut accumulators = [const { Accumulators([0; MAX_TILE]) }; 2];
+    let [one, other] = &mut accumulators;
     let mut run = Run {
         product,
         state,
         jobs,
         add,
-        accumulators: [const { Accumulators([0; MAX_TILE]) }; 2],
-        side: 0,
+        accumulators: [one, other],
+        sums: sums.as_mut_ptr(),
         pending: None,
         out: None,
     };
     while let Some((a, w)) = run.jobs.next() {
-        run.product(&a, &w, sums);
+        run.product(&a, &w);
     }
     run.flush();
 }
 
 impl<'a, P: Product> Run<'_, '_, 'a, P> {
     #[inline(always)]
-    fn product(&mut self, a: &QuantizedView<'a>, w: &PackedLinear<'a>, sums: *mut Sums) {
+    fn product(&mut self, a: &QuantizedView<'a>, w: &PackedLinear<'a>) {
         assert!(a.rows() > 0 && w.n > 0);
-        let plan = Plan::of(a, w);
         let mut row = 0;
-        if plan.is_of_groups(FULL_DEPTH) {
+        if let Some(full) = Full::of(a, w) {
             for panels in PANELS {
                 let height = P::stride(panels);
                 while w.n.is_multiple_of(panels * LANES) && row + height <= a.rows() {
-                    let is_end = row + height == a.rows();
                     match panels {
-                        2 => self.block::<2>((a, w), plan.groups, row, is_end, sums),
-                        _ => self.block::<4>((a, w), plan.groups, row, is_end, sums),
+                        2 => self.block::<2>(full, row),
+                        _ => self.block::<4>(full, row),
                     }
                     row += height;
                 }
@@ -130,173 +149,174 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
             let rest = a.row_range(row..a.rows());
             let out = self.jobs.out().split_rows(row).1;
             one_by_one(self.product, self.state, (&rest, w), out, self.add);
-            self.jobs.end();
-            self.out = None;
+            self.end();
         }
+    }
+
+    /// The first product that has not ended does.
+    #[inline(always)]
+    fn end(&mut self) {
+        self.jobs.end();
+        self.out = None;
     }
 
     /// A block of rows with all columns, in tiles of `N` panels.
     #[inline(always)]
-    fn block<const N: usize>(
-        &mut self,
-        (a, w): (&QuantizedView<'a>, &PackedLinear<'a>),
-        groups: usize,
-        row: usize,
-        is_end: bool,
-        sums: *mut Sums,
-    ) {
+    fn block<const N: usize>(&mut self, full: Full<'_, 'a>, row: usize) {
+        let Full { a, w, groups } = full;
         const { assert!((COLUMNS / LANES).is_multiple_of(N)) };
         let (height, depth) = (P::stride(N), groups * FULL_DEPTH);
-        assert!(height <= MAX_ROWS);
+        assert!(height <= MAX_ROWS && row + height <= a.rows());
+        let is_last_block = row + height == a.rows();
+        let panels = w.n / LANES;
+        assert!(panels.is_multiple_of(N));
         let panel_stride = depth * 64 * LANES;
-        for begin in (0..w.n / LANES).step_by(COLUMNS / LANES) {
-            let end = (begin + COLUMNS / LANES).min(w.n / LANES);
+        for begin in (0..panels).step_by(COLUMNS / LANES) {
+            let end = panels.min(begin + COLUMNS / LANES);
             for group in 0..groups {
                 let is_last = group + 1 == groups;
                 for panel in (begin..end).step_by(N) {
-                    let tile = Tile {
-                        rows_of_blocks: &a.blocks[row * depth + group * FULL_DEPTH..],
-                        weights: &w.panels
-                            [panel * panel_stride + group * FULL_DEPTH * 64 * LANES..],
-                        rows: height,
-                        panels: N,
-                        depth: FULL_DEPTH,
-                        row_stride: depth,
-                        panel_stride,
-                    };
-                    let to = Vectors {
-                        first: sums.cast::<[f32; LANES]>().wrapping_add(panel - begin),
-                        stride: size_of::<[f32; COLUMNS]>(),
-                    };
-                    let from = match group {
-                        0 => Vectors::bias::<N>(w, panel),
-                        _ => Vectors {
-                            first: to.first.cast_const(),
-                            stride: to.stride,
-                        },
-                    };
-                    let next = Pending {
-                        group: Group::of(a, w, (row, panel, group), groups),
-                        from,
-                        sums: (!is_last).then_some(to),
-                        row,
-                        column: panel * LANES,
-                        panels: N,
-                        is_end: is_end && is_last && panel + N == w.n / LANES,
-                    };
-                    self.step::<N>(tile, next);
+                    // SAFETY: `Full` saw all rows, panels and groups; the sums have room for a block's.
+                    unsafe {
+                        let first = group * FULL_DEPTH;
+                        let tile = FullTile {
+                            rows: a.blocks.as_ptr().add(row * depth + first),
+                            row_stride: depth * 64,
+                            panels: w
+                                .panels
+                                .as_ptr()
+                                .add(panel * panel_stride + first * 64 * LANES),
+                            panel_stride,
+                        };
+                        self.step::<N>(tile);
+                        let sums = Vectors {
+                            first: self.sums.cast::<[f32; LANES]>().add(panel - begin),
+                            stride: size_of::<[f32; COLUMNS]>(),
+                        };
+                        let from = match group {
+                            0 => Vectors {
+                                first: w.bias.as_ptr().add(panel * LANES).cast(),
+                                stride: 0,
+                            },
+                            _ => Vectors {
+                                first: sums.first.cast_const(),
+                                stride: sums.stride,
+                            },
+                        };
+                        let column = group * w.group_stride + panel * LANES;
+                        let source = Source {
+                            scale: w.scale.as_ptr().add(column),
+                            column_sum: w.column_sum.as_ptr().add(column),
+                            ranges: a.ranges.as_ptr().add(row * groups + group),
+                            groups,
+                            from,
+                        };
+                        let to = match is_last {
+                            true => self.to(full, row, panel * LANES),
+                            false => sums,
+                        };
+                        self.pending = Some(Pending {
+                            source,
+                            to,
+                            add: self.add && is_last,
+                            panels: N,
+                            is_end: is_last_block && is_last && panel + N == panels,
+                        });
+                    }
                 }
             }
         }
     }
 
-    /// Multiplies a tile and dequantizes the one before it.
+    /// Where a tile's results go: the product before it has ended.
     #[inline(always)]
-    fn step<const N: usize>(&mut self, tile: Tile<'a>, next: Pending<'a>) {
-        if self.pending.is_none_or(|pending| pending.panels != N) {
-            self.flush();
-            self.side = 0;
-            let accumulators = &mut self.accumulators[0].0;
-            self.product.multiply(self.state, tile, accumulators);
-            self.pending = Some(next);
-            return;
-        }
-        if let Some(pending) = self.pending {
-            let (to, add) = self.to(pending);
-            let [one, other] = &mut self.accumulators;
-            let (full, fill) = match self.side {
-                0 => (one, other),
-                _ => (other, one),
-            };
-            let accumulators = (full.0.as_chunks().0, P::stride(N));
-            let (lanes, group, from) = (self.product.lanes(), pending.group, pending.from);
-            // Known when this is compiled, and with it where each row lies.
-            let rows = P::stride(N);
-            // SAFETY: `to` saw the output's rows and columns, and the sums have those of a block.
-            unsafe {
-                match add {
-                    false => {
-                        let mut rows =
-                            Rows::<_, N, false>::new(lanes, group, accumulators, from, to, rows);
-                        let fill = &mut fill.0;
-                        self.product
-                            .multiply_full(self.state, tile, fill, &mut rows);
-                    }
-                    true => {
-                        let mut rows =
-                            Rows::<_, N, true>::new(lanes, group, accumulators, from, to, rows);
-                        let fill = &mut fill.0;
-                        self.product
-                            .multiply_full(self.state, tile, fill, &mut rows);
-                    }
-                }
-            }
-            self.side = 1 - self.side;
-            self.ended(pending);
-            self.pending = Some(next);
-        }
-    }
-
-    /// Where a pending tile goes, and whether it is added to what is there.
-    #[inline(always)]
-    fn to(&mut self, pending: Pending<'a>) -> (Vectors<*mut [f32; LANES]>, bool) {
-        if let Some(sums) = pending.sums {
-            return (sums, false);
-        }
+    fn to(
+        &mut self,
+        Full { a, w, .. }: Full<'_, 'a>,
+        row: usize,
+        column: usize,
+    ) -> Vectors<*mut [f32; LANES]> {
         let out = match self.out {
             Some(out) => out,
-            None => *self.out.insert(Out::of(self.jobs.out())),
+            None => *self.out.insert(Out::of(self.jobs.out(), a.rows(), w.n)),
         };
-        assert!(
-            pending.row + P::stride(pending.panels) <= out.rows
-                && pending.column + pending.panels * LANES <= out.columns
-        );
-        let first = out
-            .first
-            .wrapping_add(pending.row * out.stride + pending.column);
-        let to = Vectors {
+        let first = out.first.wrapping_add(row * out.stride + column);
+        Vectors {
             first: first.cast(),
             stride: out.stride * size_of::<f32>(),
-        };
-        (to, self.add)
+        }
+    }
+
+    /// Multiplies a tile while the one before it is dequantized.
+    ///
+    /// # Safety
+    /// The tile has `stride` rows, `N` panels and [`FULL_DEPTH`] blocks.
+    #[inline(always)]
+    unsafe fn step<const N: usize>(&mut self, tile: FullTile) {
+        let rows = P::stride(N);
+        let [full, fill] = self.accumulators;
+        // SAFETY: the caller's promise; the accumulators are of this run, and hold the sums of the pending tile, whose source
+        // and output were those of whole tiles.
+        unsafe {
+            let (full, fill) = (&(*full).0, &mut (*fill).0);
+            match self.pending {
+                Some(Pending {
+                    source,
+                    to,
+                    add,
+                    panels,
+                    is_end,
+                }) if panels == N => {
+                    let (product, lanes) = (self.product, self.product.lanes());
+                    let sums = (full.as_ptr().cast(), rows);
+                    if add {
+                        let mut rows = Rows::<_, N, true>::new(lanes, source, sums, to, rows);
+                        product.multiply_full::<N>(self.state, tile, fill, &mut rows);
+                    } else {
+                        let mut rows = Rows::<_, N, false>::new(lanes, source, sums, to, rows);
+                        product.multiply_full::<N>(self.state, tile, fill, &mut rows);
+                    }
+                    if is_end {
+                        self.end();
+                    }
+                }
+                _ => {
+                    self.flush();
+                    let nothing = &mut super::Nothing;
+                    self.product
+                        .multiply_full::<N>(self.state, tile, fill, nothing);
+                }
+            }
+        }
+        self.accumulators.swap(0, 1);
     }
 
     /// Dequantizes the pending tile.
     #[inline(always)]
     fn flush(&mut self) {
-        let Some(pending) = self.pending.take() else {
+        let Some(Pending {
+            source,
+            to,
+            add,
+            panels,
+            is_end,
+        }) = self.pending.take()
+        else {
             return;
         };
-        let (to, add) = self.to(pending);
-        let (lanes, group, from) = (self.product.lanes(), pending.group, pending.from);
-        let rows = P::stride(pending.panels);
-        let accumulators = (self.accumulators[self.side].0.as_chunks().0, rows);
+        let (lanes, rows) = (self.product.lanes(), P::stride(panels));
         // SAFETY: as in `step`.
         unsafe {
-            match (pending.panels, add) {
-                (2, false) => {
-                    Rows::<_, 2, false>::new(lanes, group, accumulators, from, to, rows).all()
-                }
-                (2, true) => {
-                    Rows::<_, 2, true>::new(lanes, group, accumulators, from, to, rows).all()
-                }
-                (_, false) => {
-                    Rows::<_, 4, false>::new(lanes, group, accumulators, from, to, rows).all()
-                }
-                (_, true) => {
-                    Rows::<_, 4, true>::new(lanes, group, accumulators, from, to, rows).all()
-                }
+            let sums = ((*self.accumulators[0]).0.as_ptr().cast(), rows);
+            match (panels, add) {
+                (2, false) => Rows::<_, 2, false>::new(lanes, source, sums, to, rows).all(),
+                (2, true) => Rows::<_, 2, true>::new(lanes, source, sums, to, rows).all(),
+                (_, false) => Rows::<_, 4, false>::new(lanes, source, sums, to, rows).all(),
+                (_, true) => Rows::<_, 4, true>::new(lanes, source, sums, to, rows).all(),
             }
         }
-        self.ended(pending);
-    }
-
-    /// Tells the jobs that a product has ended, if one has with this tile.
-    #[inline(always)]
-    fn ended(&mut self, pending: Pending<'a>) {
-        if pending.is_end {
-            self.jobs.end();
-            self.out = None;
+        if is_end {
+            self.end();
         }
     }
 }

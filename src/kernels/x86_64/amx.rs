@@ -8,7 +8,7 @@
 use super::amx_tiles::{self as tiles, Square, Wide};
 use super::avx512::Avx512;
 use super::avx512_vnni;
-use crate::product::{FULL_DEPTH, Meanwhile, Product, Tile};
+use crate::product::{FullTile, MAX_TILE, Meanwhile, Product, Tile};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::OnceLock;
@@ -196,25 +196,22 @@ impl Product for Amx {
     }
 
     #[inline(always)]
-    fn multiply_full(
+    unsafe fn multiply_full<const N: usize>(
         self,
         state: &mut Configured,
-        tile: Tile<'_>,
-        accumulators: &mut [i32],
+        tile: FullTile,
+        accumulators: &mut [i32; MAX_TILE],
         meanwhile: &mut impl Meanwhile,
     ) {
-        let stride = Self::stride(tile.panels);
-        tile.check(accumulators, stride);
-        assert!(tile.rows == stride && tile.depth == FULL_DEPTH);
+        const { assert!(N == 2 || N == NR) };
         state.shape(TILE);
-        // SAFETY: the tile passed its check, and the registers are shaped for sixteen rows, of which it has one or two.
+        // SAFETY: the registers are shaped for sixteen rows, of which the tile has one or two, as the caller promises.
         unsafe {
-            if tile.panels == 2 {
-                tiles::full_products::<Square>(tile, meanwhile);
+            if N == 2 {
+                tiles::full_products(Square::full(tile), meanwhile);
                 tiles::store(accumulators, tiles::square_places(MR, MR));
             } else {
-                assert!(tile.panels == NR);
-                tiles::full_products::<Wide>(tile, meanwhile);
+                tiles::full_products(Wide::full(tile), meanwhile);
                 tiles::store(accumulators, tiles::wide_places(NR, TILE));
             }
         }

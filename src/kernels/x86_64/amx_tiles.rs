@@ -4,7 +4,7 @@
 
 use super::amx::{NR, TILE};
 use crate::lanes::LANES;
-use crate::product::{FULL_DEPTH, Meanwhile, Tile};
+use crate::product::{FULL_DEPTH, FullTile, Meanwhile, Tile};
 use crate::quantized::Block;
 use std::arch::asm;
 
@@ -28,6 +28,20 @@ pub(super) struct Square {
     rows: [*const Block; 2],
     panels: [*const i8; 2],
     stride: usize,
+}
+
+impl Square {
+    #[inline(always)]
+    pub(super) fn full(tile: FullTile) -> Self {
+        Square {
+            rows: [
+                tile.rows,
+                tile.rows.wrapping_byte_add(TILE * tile.row_stride),
+            ],
+            panels: [tile.panels, tile.panels.wrapping_add(tile.panel_stride)],
+            stride: tile.row_stride,
+        }
+    }
 }
 
 impl Operands for Square {
@@ -81,6 +95,23 @@ pub(super) struct Wide {
     rows: *const Block,
     panels: [*const i8; 4],
     stride: usize,
+}
+
+impl Wide {
+    #[inline(always)]
+    pub(super) fn full(tile: FullTile) -> Self {
+        let (first, stride) = (tile.panels, tile.panel_stride);
+        Wide {
+            rows: tile.rows,
+            panels: [
+                first,
+                first.wrapping_add(stride),
+                first.wrapping_add(2 * stride),
+                first.wrapping_add(3 * stride),
+            ],
+            stride: tile.row_stride,
+        }
+    }
 }
 
 impl Operands for Wide {
@@ -159,11 +190,10 @@ pub(super) unsafe fn products<O: Operands>(tile: Tile<'_>) {
 /// each row of that lies is known when this is compiled.
 ///
 /// # Safety
-/// The tile registers are shaped for the tile's rows, and the tile passed its check.
+/// The tile registers are shaped for the tile's rows, and it has so many blocks.
 #[inline(always)]
-pub(super) unsafe fn full_products<O: Operands>(tile: Tile<'_>, meanwhile: &mut impl Meanwhile) {
+pub(super) unsafe fn full_products(operands: impl Operands, meanwhile: &mut impl Meanwhile) {
     const { assert!(FULL_DEPTH == 6) };
-    let operands = O::of(tile);
     macro_rules! blocks {
         ($($block:literal)*) => {$(
             operands.first($block);
@@ -172,7 +202,7 @@ pub(super) unsafe fn full_products<O: Operands>(tile: Tile<'_>, meanwhile: &mut 
             meanwhile.part(2 * $block + 1, 12);
         )*};
     }
-    // SAFETY: the caller's promise; the tile has so many blocks.
+    // SAFETY: the caller's promise.
     unsafe {
         zero();
         blocks!(0 1 2 3 4 5);
