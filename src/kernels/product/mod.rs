@@ -54,13 +54,13 @@ pub(crate) trait Product: Copy {
     /// `accumulators[(panel·stride + row)·16 + column]` = Σ u·w over the tile, exactly.
     fn multiply(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]);
 
-    /// The same for a tile of `N` panels, two or four, with `stride(N)` rows and [`FULL_DEPTH`] blocks; `meanwhile` is done between
-    /// the instructions. Called where there are tile registers.
+    /// The same for a tile of `N` panels, two or four, with `stride(N)` rows and `DEPTH` blocks, at most [`FULL_DEPTH`]; `meanwhile`
+    /// is done between the instructions. Called where there are tile registers.
     ///
     /// # Safety
     /// The tile has all that.
     #[inline(always)]
-    unsafe fn multiply_full<const N: usize>(
+    unsafe fn multiply_full<const N: usize, const DEPTH: usize>(
         self,
         _: &mut Self::State,
         _: FullTile,

@@ -9,10 +9,10 @@ use crate::quantized::QuantizedView;
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
     /// Blocks of 64 along k.
-    depth: usize,
+    pub(super) depth: usize,
     pub(super) groups: usize,
     /// Blocks of a group.
-    group_depth: usize,
+    pub(super) group_depth: usize,
     rows: usize,
     /// Panels of the layer.
     panels: usize,
@@ -87,11 +87,6 @@ impl Plan {
             }
         }
         Some(step)
-    }
-
-    /// Whether all groups have so many blocks.
-    pub(super) fn is_of_groups(&self, blocks: usize) -> bool {
-        self.group_depth == blocks && self.depth == self.groups * blocks
     }
 
     /// The tile of a step.

@@ -75,11 +75,13 @@ struct Run<'r, 'j, 'a, P: Product> {
     out: Option<Out>,
 }
 
-/// A product whose tiles may be full: `[rows, groups·FULL_DEPTH]` blocks with whole panels.
+/// A product whose tiles may be full: whole panels, groups of [`FULL_DEPTH`] blocks, and a last one of two, four or six.
 #[derive(Clone, Copy)]
 struct Full<'p, 'a> {
     a: &'p QuantizedView<'a>,
     w: &'p PackedLinear<'a>,
+    /// Blocks of 64 along k.
+    depth: usize,
     groups: usize,
 }
 
@@ -87,16 +89,22 @@ impl<'p, 'a> Full<'p, 'a> {
     /// Checks the lengths of everything that [`Run::block`] reads.
     fn of(a: &'p QuantizedView<'a>, w: &'p PackedLinear<'a>) -> Option<Self> {
         let plan = Plan::of(a, w);
-        let (rows, groups, n) = (a.rows(), plan.groups, w.n);
-        if !plan.is_of_groups(FULL_DEPTH) || !n.is_multiple_of(LANES) {
+        let (rows, groups, depth, n) = (a.rows(), plan.groups, plan.depth, w.n);
+        let last = depth - (groups - 1) * plan.group_depth;
+        let is_full = (groups == 1 || plan.group_depth == FULL_DEPTH) && matches!(last, 2 | 4 | 6);
+        if !is_full || !n.is_multiple_of(LANES) {
             return None;
         }
-        let depth = groups * FULL_DEPTH;
         let columns = (groups - 1) * w.group_stride + n;
         assert!(a.blocks.len() == rows * depth && a.ranges.len() == rows * groups);
         assert!(w.panels.len() >= n * depth * 64 && w.bias.len() >= n);
         assert!(w.scale.len() >= columns && w.column_sum.len() >= columns);
-        Some(Full { a, w, groups })
+        Some(Full {
+            a,
+            w,
+            depth,
+            groups,
+        })
     }
 }
 
@@ -163,9 +171,15 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
     /// A block of rows with all columns, in tiles of `N` panels.
     #[inline(always)]
     fn block<const N: usize>(&mut self, full: Full<'_, 'a>, row: usize) {
-        let Full { a, w, groups } = full;
+        const { assert!(FULL_DEPTH == 6) };
+        let Full {
+            a,
+            w,
+            depth,
+            groups,
+        } = full;
         const { assert!((COLUMNS / LANES).is_multiple_of(N)) };
-        let (height, depth) = (P::stride(N), groups * FULL_DEPTH);
+        let height = P::stride(N);
         assert!(height <= MAX_ROWS && row + height <= a.rows());
         let is_last_block = row + height == a.rows();
         let panels = w.n / LANES;
@@ -188,7 +202,11 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                                 .add(panel * panel_stride + first * 64 * LANES),
                             panel_stride,
                         };
-                        self.step::<N>(tile);
+                        match depth - first {
+                            2 => self.step::<N, 2>(tile),
+                            4 => self.step::<N, 4>(tile),
+                            _ => self.step::<N, FULL_DEPTH>(tile),
+                        }
                         let sums = Vectors {
                             first: self.sums.cast::<[f32; LANES]>().add(panel - begin),
                             stride: size_of::<[f32; COLUMNS]>(),
@@ -250,9 +268,9 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
     /// Multiplies a tile while the one before it is dequantized.
     ///
     /// # Safety
-    /// The tile has `stride` rows, `N` panels and [`FULL_DEPTH`] blocks.
+    /// The tile has `stride` rows, `N` panels and `DEPTH` blocks.
     #[inline(always)]
-    unsafe fn step<const N: usize>(&mut self, tile: FullTile) {
+    unsafe fn step<const N: usize, const DEPTH: usize>(&mut self, tile: FullTile) {
         let rows = P::stride(N);
         let [full, fill] = self.accumulators;
         // SAFETY: the caller's promise; the accumulators are of this run, and hold the sums of the pending tile, whose source
@@ -271,10 +289,10 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                     let sums = (full.as_ptr().cast(), rows);
                     if add {
                         let mut rows = Rows::<_, N, true>::new(lanes, source, sums, to, rows);
-                        product.multiply_full::<N>(self.state, tile, fill, &mut rows);
+                        product.multiply_full::<N, DEPTH>(self.state, tile, fill, &mut rows);
                     } else {
                         let mut rows = Rows::<_, N, false>::new(lanes, source, sums, to, rows);
-                        product.multiply_full::<N>(self.state, tile, fill, &mut rows);
+                        product.multiply_full::<N, DEPTH>(self.state, tile, fill, &mut rows);
                     }
                     if is_end {
                         self.end();
@@ -284,7 +302,7 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                     self.flush();
                     let nothing = &mut super::Nothing;
                     self.product
-                        .multiply_full::<N>(self.state, tile, fill, nothing);
+                        .multiply_full::<N, DEPTH>(self.state, tile, fill, nothing);
                 }
             }
         }

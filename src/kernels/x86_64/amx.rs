@@ -196,7 +196,7 @@ impl Product for Amx {
     }
 
     #[inline(always)]
-    unsafe fn multiply_full<const N: usize>(
+    unsafe fn multiply_full<const N: usize, const DEPTH: usize>(
         self,
         state: &mut Configured,
         tile: FullTile,
@@ -208,10 +208,10 @@ impl Product for Amx {
         // SAFETY: the registers are shaped for sixteen rows, of which the tile has one or two, as the caller promises.
         unsafe {
             if N == 2 {
-                tiles::full_products(Square::full(tile), meanwhile);
+                tiles::full_products::<DEPTH>(Square::full(tile), meanwhile);
                 tiles::store(accumulators, tiles::square_places(MR, MR));
             } else {
-                tiles::full_products(Wide::full(tile), meanwhile);
+                tiles::full_products::<DEPTH>(Wide::full(tile), meanwhile);
                 tiles::store(accumulators, tiles::wide_places(NR, TILE));
             }
         }

@@ -186,20 +186,25 @@ pub(super) unsafe fn products<O: Operands>(tile: Tile<'_>) {
     }
 }
 
-/// All products of a tile with [`FULL_DEPTH`] blocks, with parts of something else between them: without a loop, so that where
-/// each row of that lies is known when this is compiled.
+/// All products of a tile with `DEPTH` blocks, with parts of something else between them: without a loop, so that where each row of
+/// that lies is known when this is compiled.
 ///
 /// # Safety
 /// The tile registers are shaped for the tile's rows, and it has so many blocks.
 #[inline(always)]
-pub(super) unsafe fn full_products(operands: impl Operands, meanwhile: &mut impl Meanwhile) {
-    const { assert!(FULL_DEPTH == 6) };
+pub(super) unsafe fn full_products<const DEPTH: usize>(
+    operands: impl Operands,
+    meanwhile: &mut impl Meanwhile,
+) {
+    const { assert!(DEPTH <= FULL_DEPTH && FULL_DEPTH == 6) };
     macro_rules! blocks {
         ($($block:literal)*) => {$(
-            operands.first($block);
-            meanwhile.part(2 * $block, 12);
-            operands.second($block);
-            meanwhile.part(2 * $block + 1, 12);
+            if $block < DEPTH {
+                operands.first($block);
+                meanwhile.part(2 * $block, 2 * DEPTH);
+                operands.second($block);
+                meanwhile.part(2 * $block + 1, 2 * DEPTH);
+            }
         )*};
     }
     // SAFETY: the caller's promise.
