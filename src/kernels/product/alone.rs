@@ -2,7 +2,7 @@
 //! do says how well a kernel feeds it.
 
 use super::plan::Plan;
-use super::{Accumulators, PackedLinear, Product};
+use super::{Accumulators, PackedLinear, Product, tiles};
 use crate::quantized::QuantizedView;
 use std::hint::black_box;
 
@@ -12,8 +12,11 @@ pub(crate) fn products<P: Product>(product: P, a: QuantizedView<'_>, w: PackedLi
     if a.rows() == 0 || w.n == 0 {
         return;
     }
-    let mut accumulators = Accumulators::default();
     let mut state = P::State::default();
+    if P::TILE_ROWS > 1 && tiles::products(product, &mut state, &a, &w) {
+        return;
+    }
+    let mut accumulators = Accumulators::default();
     let mut plan = Plan::of(&a, &w);
     while let Some(step) = plan.next::<P>() {
         let tile = plan.tile(&a, &w, step);

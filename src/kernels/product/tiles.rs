@@ -8,9 +8,10 @@ use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
 use super::plan::Plan;
 use super::run::one_by_one;
-use super::{FULL_DEPTH, FullTile, LANES, MAX_TILE, PackedLinear, Product};
+use super::{FULL_DEPTH, FullTile, LANES, MAX_TILE, Nothing, PackedLinear, Product};
 use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 /// Panels of a block's tiles, and of lower ones.
@@ -108,6 +109,73 @@ impl<'p, 'a> Full<'p, 'a> {
     }
 }
 
+impl Full<'_, '_> {
+    /// The tile of a row, panel and group, and how many blocks it has.
+    ///
+    /// # Safety
+    /// There are that row, panel and group, and those behind them that the tile takes.
+    #[inline(always)]
+    unsafe fn tile(&self, row: usize, panel: usize, group: usize) -> (FullTile, usize) {
+        let panel_stride = self.depth * 64 * LANES;
+        let first = group * FULL_DEPTH;
+        // SAFETY: the caller's promise; `of` saw the lengths.
+        let tile = unsafe {
+            FullTile {
+                rows: self.a.blocks.as_ptr().add(row * self.depth + first),
+                row_stride: self.depth * 64,
+                panels: self
+                    .w
+                    .panels
+                    .as_ptr()
+                    .add(panel * panel_stride + first * 64 * LANES),
+                panel_stride,
+            }
+        };
+        (tile, self.depth - first)
+    }
+}
+
+/// The products of [`linear`] without what follows them, and whether all of them are in full tiles of two panels; if not, none is
+/// multiplied.
+#[inline(always)]
+pub(super) fn products<P: Product>(
+    product: P,
+    state: &mut P::State,
+    a: &QuantizedView<'_>,
+    w: &PackedLinear<'_>,
+) -> bool {
+    const N: usize = PANELS[0];
+    let (rows, panels) = (a.rows(), w.n / LANES);
+    let Some(full) = Full::of(a, w) else {
+        return false;
+    };
+    if !rows.is_multiple_of(P::stride(N)) || !panels.is_multiple_of(N) {
+        return false;
+    }
+    let mut accumulators = Accumulators([0; MAX_TILE]);
+    for row in (0..rows).step_by(P::stride(N)) {
+        for begin in (0..panels).step_by(COLUMNS / LANES) {
+            let end = panels.min(begin + COLUMNS / LANES);
+            for group in 0..full.groups {
+                for panel in (begin..end).step_by(N) {
+                    let (sums, nothing) = (&mut accumulators.0, &mut Nothing);
+                    // SAFETY: row, panel and group are the product's, and so are those behind them.
+                    unsafe {
+                        let (tile, depth) = full.tile(row, panel, group);
+                        match depth {
+                            2 => product.multiply_full::<N, 2>(state, tile, sums, nothing),
+                            4 => product.multiply_full::<N, 4>(state, tile, sums, nothing),
+                            _ => product.multiply_full::<N, FULL_DEPTH>(state, tile, sums, nothing),
+                        }
+                    }
+                    black_box(&mut accumulators);
+                }
+            }
+        }
+    }
+    true
+}
+
 /// out = a·wᵀ + bias of each product, or with `add` out + that.
 #[inline(always)]
 pub(super) fn linear<'a, P: Product>(
@@ -172,19 +240,13 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
     #[inline(always)]
     fn block<const N: usize>(&mut self, full: Full<'_, 'a>, row: usize) {
         const { assert!(FULL_DEPTH == 6) };
-        let Full {
-            a,
-            w,
-            depth,
-            groups,
-        } = full;
+        let Full { a, w, groups, .. } = full;
         const { assert!((COLUMNS / LANES).is_multiple_of(N)) };
         let height = P::stride(N);
         assert!(height <= MAX_ROWS && row + height <= a.rows());
         let is_last_block = row + height == a.rows();
         let panels = w.n / LANES;
         assert!(panels.is_multiple_of(N));
-        let panel_stride = depth * 64 * LANES;
         for begin in (0..panels).step_by(COLUMNS / LANES) {
             let end = panels.min(begin + COLUMNS / LANES);
             for group in 0..groups {
@@ -192,17 +254,8 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                 for panel in (begin..end).step_by(N) {
                     // SAFETY: `Full` saw all rows, panels and groups; the sums have room for a block's.
                     unsafe {
-                        let first = group * FULL_DEPTH;
-                        let tile = FullTile {
-                            rows: a.blocks.as_ptr().add(row * depth + first),
-                            row_stride: depth * 64,
-                            panels: w
-                                .panels
-                                .as_ptr()
-                                .add(panel * panel_stride + first * 64 * LANES),
-                            panel_stride,
-                        };
-                        match depth - first {
+                        let (tile, depth) = full.tile(row, panel, group);
+                        match depth {
                             2 => self.step::<N, 2>(tile),
                             4 => self.step::<N, 4>(tile),
                             _ => self.step::<N, FULL_DEPTH>(tile),
@@ -300,7 +353,7 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                 }
                 _ => {
                     self.flush();
-                    let nothing = &mut super::Nothing;
+                    let nothing = &mut Nothing;
                     self.product
                         .multiply_full::<N, DEPTH>(self.state, tile, fill, nothing);
                 }
