@@ -100,7 +100,8 @@ pub(super) fn pack_queries<L: Lanes>(
         lanes.splat(scale),
     );
     let most = MAX_EXPONENT / (255 * 127 * shape.head_size) as f32;
-    let step = lanes.min(step, lanes.splat(most));
+    // Scores that differ by more than a million powers of two: their bytes say no more than which is the largest.
+    let step = lanes.min(lanes.splat(most), step);
     let channels = scratch.transposed[..shape.channels].as_chunks::<4>().0;
     let groups = &mut scratch.queries[panel * shape.depth * LANES..][..shape.depth * LANES];
     for (group, channels) in groups.iter_mut().zip(channels) {

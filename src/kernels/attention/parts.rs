@@ -26,7 +26,6 @@ pub(super) struct Part {
 }
 
 /// The parts of some queries and keys: two panels go through the keys together, block by block.
-#[derive(Clone, Copy)]
 pub(super) struct Parts {
     queries: usize,
     keys: usize,

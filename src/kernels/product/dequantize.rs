@@ -30,8 +30,8 @@ struct Channels<F> {
     sum: F,
 }
 
-/// `N` neighbouring panels of a group, row by row; with `ADD` they are added to what is there. All strides are in bytes, for there
-/// are almost more of them than registers.
+/// `N` neighbouring panels of a group, row by row; with `ADD` they are added to what is there. Strides from row to row are in bytes,
+/// for there are almost more of them than registers.
 pub(super) struct Rows<L: Lanes, const N: usize, const ADD: bool> {
     lanes: L,
     channels: [Channels<L::F>; N],
@@ -132,7 +132,7 @@ impl<L: Lanes, const N: usize, const ADD: bool> Rows<L, N, ADD> {
 impl<L: Lanes, const N: usize, const ADD: bool> Meanwhile for Rows<L, N, ADD> {
     #[inline(always)]
     fn part(&mut self, index: usize, count: usize) {
-        while self.row < (index + 1) * self.rows / count {
+        while self.row < ((index + 1) * self.rows / count).min(self.rows) {
             // SAFETY: it is below the rows.
             unsafe { self.next() };
         }

@@ -4,8 +4,8 @@ use super::PackedLinear;
 use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
 
-/// The products of a run, all with the same number and groups of inputs. The first step of each is multiplied while the last
-/// one of that before it is dequantized: [`Jobs::next`] is asked for a product before the one before it ends.
+/// The products of a run, all with the same number and groups of inputs. The first step of each may be multiplied while
+/// the last one of that before it is dequantized: [`Jobs::next`] may be asked for a product before the one before it ends.
 ///
 /// A trait object, for the product is compiled once for each kernel: a second copy made the program larger by a tenth.
 pub(crate) trait Jobs<'a> {

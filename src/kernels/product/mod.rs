@@ -45,7 +45,7 @@ pub(crate) trait Product: Copy {
         Self::NR
     }
 
-    /// Rows from one panel's accumulators to the next's, in tiles of so many panels.
+    /// Rows from one panel's accumulators to the next's, in tiles of so many panels. So high are full tiles.
     #[inline(always)]
     fn stride(_panels: usize) -> usize {
         Self::MR
@@ -84,6 +84,10 @@ pub(crate) trait Product: Copy {
 }
 
 /// What is done between the parts of a product.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only AMX multiplies in parts")
+)]
 pub(crate) trait Meanwhile {
     /// Part `index` of `count` that are about equal.
     fn part(&mut self, index: usize, count: usize);

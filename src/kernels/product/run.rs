@@ -51,7 +51,7 @@ pub(super) fn one_by_one<P: Product>(
             groups: plan.groups,
             accumulators: accumulators.0.as_chunks().0,
             stride: P::stride(step.panels),
-            partial: partial.get_mut(rows).unwrap_or_default(),
+            partial: partial.get_mut(rows).unwrap_or_default().as_mut_ptr(),
             step,
             w,
         };
@@ -67,8 +67,9 @@ struct Dequantize<'a> {
     groups: usize,
     accumulators: &'a [[i32; LANES]],
     stride: usize,
-    /// What earlier groups add up to: one of these for each of the step's rows, unless there is but one group.
-    partial: &'a mut [Partial],
+    /// What earlier groups add up to: one of these for each of the step's rows, unless there is but one group. A pointer, for
+    /// rows are read and written through it in turns.
+    partial: *mut Partial,
     step: Step,
     w: &'a PackedLinear<'a>,
 }
@@ -76,7 +77,7 @@ struct Dequantize<'a> {
 impl Dequantize<'_> {
     /// To the output or added to it, or where there is none, to what later groups begin with.
     #[inline(always)]
-    fn step<L: Lanes>(mut self, lanes: L, out: Option<(&mut MatrixMut<'_>, bool)>) {
+    fn step<L: Lanes>(self, lanes: L, out: Option<(&mut MatrixMut<'_>, bool)>) {
         let Step {
             row,
             rows,
@@ -87,7 +88,7 @@ impl Dequantize<'_> {
         let (column, width) = (panel * LANES, panels * LANES);
         let Some((out, add)) = out else {
             let to = self.partial_rows(0);
-            // SAFETY: there is one for each of the rows.
+            // SAFETY: where there are later groups there is one for each of the rows, with MAX_PANELS panels.
             return unsafe {
                 match panels {
                     4 => self.rows::<L, 4, false>(lanes, 0, to).all(),
@@ -139,14 +140,9 @@ impl Dequantize<'_> {
         }
     }
 
-    fn partial_rows(&mut self, panel: usize) -> Vectors<*mut [f32; LANES]> {
-        assert!(self.partial.len() == self.step.rows && panel < MAX_PANELS);
+    fn partial_rows(&self, panel: usize) -> Vectors<*mut [f32; LANES]> {
         Vectors {
-            first: self
-                .partial
-                .as_mut_ptr()
-                .cast::<[f32; LANES]>()
-                .wrapping_add(panel),
+            first: self.partial.cast::<[f32; LANES]>().wrapping_add(panel),
             stride: size_of::<Partial>(),
         }
     }
@@ -157,7 +153,7 @@ impl Dequantize<'_> {
     /// There are N·16 values for each of the step's rows in `to`, which nothing else uses.
     #[inline(always)]
     unsafe fn rows<L: Lanes, const N: usize, const ADD: bool>(
-        &mut self,
+        &self,
         lanes: L,
         first: usize,
         to: Vectors<*mut [f32; LANES]>,
@@ -190,8 +186,8 @@ impl Dequantize<'_> {
             groups: self.groups,
             from,
         };
-        // SAFETY: all of it has N panels and so many rows: `partial_rows` saw one for each, with MAX_PANELS panels. The caller
-        // promises `to`.
+        // SAFETY: all of it has N panels and so many rows, `partial` too where there is a group before this one. The caller promises
+        // `to`.
         unsafe { Rows::new(lanes, source, (sums.as_ptr(), self.stride), to, rows) }
     }
 }

@@ -8,11 +8,11 @@ use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
 use super::plan::Plan;
 use super::run::one_by_one;
-use super::{FULL_DEPTH, FullTile, LANES, MAX_TILE, Nothing, PackedLinear, Product};
+use super::{Accumulators, FULL_DEPTH, FullTile, LANES, Nothing, PackedLinear, Product};
 use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
+use std::cell::UnsafeCell;
 use std::hint::black_box;
-use std::mem::MaybeUninit;
 
 /// Panels of a block's tiles, and of lower ones.
 const PANELS: [usize; 2] = [2, 4];
@@ -24,13 +24,14 @@ const COLUMNS: usize = 384;
 /// Most rows of a block.
 const MAX_ROWS: usize = 32;
 
-/// Sums of a tile.
-#[repr(C, align(64))]
-struct Accumulators([i32; MAX_TILE]);
-
 /// What a block's groups so far add up to.
 #[repr(C, align(64))]
 struct Sums([[f32; COLUMNS]; MAX_ROWS]);
+
+thread_local! {
+    /// Only the products of one call use them at a time: nothing that they do meanwhile multiplies.
+    static SUMS: UnsafeCell<Sums> = const { UnsafeCell::new(Sums([[0.0; COLUMNS]; MAX_ROWS])) };
+}
 
 /// Where the results of a product go.
 #[derive(Clone, Copy)]
@@ -152,7 +153,7 @@ pub(super) fn products<P: Product>(
     if !rows.is_multiple_of(P::stride(N)) || !panels.is_multiple_of(N) {
         return false;
     }
-    let mut accumulators = Accumulators([0; MAX_TILE]);
+    let mut accumulators = Accumulators::default();
     for row in (0..rows).step_by(P::stride(N)) {
         for begin in (0..panels).step_by(COLUMNS / LANES) {
             let end = panels.min(begin + COLUMNS / LANES);
@@ -184,8 +185,7 @@ pub(super) fn linear<'a, P: Product>(
     jobs: &mut dyn Jobs<'a>,
     add: bool,
 ) {
-    let mut sums = MaybeUninit::<Sums>::uninit();
-    let mut accumulators = [const { Accumulators([0; MAX_TILE]) }; 2];
+    let mut accumulators = [Accumulators::default(), Accumulators::default()];
     let [one, other] = &mut accumulators;
     let mut run = Run {
         product,
@@ -193,7 +193,7 @@ pub(super) fn linear<'a, P: Product>(
         jobs,
         add,
         accumulators: [one, other],
-        sums: sums.as_mut_ptr(),
+        sums: SUMS.with(UnsafeCell::get),
         pending: None,
         out: None,
     };

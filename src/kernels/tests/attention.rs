@@ -251,7 +251,7 @@ fn what_is_not_finite_stays_in_its_place_and_does_not_trap() {
     }
 }
 
-/// The sums of so many weights, all of them the largest, are the largest that there are.
+/// As many keys as a model may have positions, most of them with the largest weight.
 #[test]
 fn the_longest_sequences_fit() {
     let keys = 1 << 15;

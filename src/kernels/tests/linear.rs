@@ -3,9 +3,14 @@
 use super::*;
 use crate::math::{Function, GeluToBytes};
 
-const STORE: Epilogue = Epilogue::Store(Activation::Identity);
+pub(super) const STORE: Epilogue = Epilogue::Store(Activation::Identity);
 
-fn run(kernel: Kernel, a: &QuantizedRows, layer: &Layer, epilogue: Epilogue) -> Vec<f32> {
+pub(super) fn run(
+    kernel: Kernel,
+    a: &QuantizedRows,
+    layer: &Layer,
+    epilogue: Epilogue,
+) -> Vec<f32> {
     let rows = a.view().rows();
     let mut out: Vec<f32> = (0..rows * layer.n).map(|i| i as f32 * 0.01).collect();
     kernel.linear(
@@ -18,7 +23,7 @@ fn run(kernel: Kernel, a: &QuantizedRows, layer: &Layer, epilogue: Epilogue) -> 
 }
 
 /// The definition, term by term.
-fn define(a: &QuantizedRows, layer: &Layer) -> Vec<f32> {
+pub(super) fn define(a: &QuantizedRows, layer: &Layer) -> Vec<f32> {
     let a = a.view();
     let mut out = Vec::new();
     for row in 0..a.rows() {
@@ -76,46 +81,6 @@ fn products_equal_the_definition_on_all_edge_sizes() {
                     bits(&expected),
                     "{kernel:?}, {rows} × {k} × {n}"
                 );
-            });
-        }
-    }
-}
-
-/// Groups as models have them, in whole tiles of the kernels that go from tile to tile without a pause: one block and several,
-/// higher and lower ones, one group and several, more columns than go together, and rests of each.
-#[test]
-fn products_of_models_groups_equal_the_definition() {
-    let random = &mut Random(11);
-    let rows = [3, 16, 31, 32, 33, 48, 63, 64, 112];
-    let shapes = [
-        (32, 384),
-        (64, 768),
-        (96, 384),
-        (384, 768),
-        (416, 1152),
-        (832, 384),
-        (400, 768),
-        (64, 512),
-        (96, 1024),
-        (64, 256),
-        (32, 128),
-        (64, 448),
-        (64, 192),
-    ];
-    for &(n, k) in cases(&shapes, &[(32, 384)]) {
-        let layer = Layer::grouped([n, k], 384, random, |random| (random.next() % 255) as i8);
-        for &rows in cases(&rows, &[3]) {
-            let x = random.floats(rows * k, 3.0);
-            let a = quantized_by(generic(), &x, [rows, k], 384);
-            let expected = define(&a, &layer);
-            for_each_kernel(|kernel| {
-                let found = run(kernel, &a, &layer, STORE);
-                let context = format!("{kernel:?}, {rows} × {k} × {n}");
-                assert_eq!(bits(&found), bits(&expected), "{context}");
-                let added = run(kernel, &a, &layer, Epilogue::Accumulate);
-                let expected = expected.iter().enumerate();
-                let expected: Vec<f32> = expected.map(|(i, y)| i as f32 * 0.01 + y).collect();
-                assert_eq!(bits(&added), bits(&expected), "{context}, added");
             });
         }
     }
@@ -231,7 +196,7 @@ fn gelu_to_bytes(mut y: Vec<f32>) -> Vec<f32> {
 #[test]
 fn linear_quantize_equals_its_parts() {
     let random = &mut Random(7);
-    let rows = [0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 65];
+    let rows = [0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 48, 65];
     // Outputs and inputs, and the results' groups, which the next layer reads: one group, whole groups, and a rest, in whole
     // panels and not.
     let shapes = [

@@ -6,6 +6,7 @@ mod functions;
 mod guard;
 mod linear;
 mod rows;
+mod tiles;
 mod vector;
 
 use super::*;

@@ -284,7 +284,6 @@ fn sixteen_rows(tile: Tile<'_>, index: usize) -> *const Block {
 /// The tile registers are shaped for sixteen rows, and the tile passed its check with a multiple of them.
 #[inline(always)]
 pub(super) unsafe fn tall_products(tile: Tile<'_>) {
-    let rows = |index: usize| sixteen_rows(tile, index);
     // SAFETY: loads stay in the tile's rows and its panel, `depth` blocks each.
     unsafe {
         asm!(
@@ -310,10 +309,10 @@ pub(super) unsafe fn tall_products(tile: Tile<'_>) {
             "dec {depth}",
             "jnz 2b",
             b = inout(reg) tile.panel(0).as_ptr() => _,
-            a0 = inout(reg) rows(0) => _,
-            a1 = inout(reg) rows(1) => _,
-            a2 = inout(reg) rows(2) => _,
-            a3 = inout(reg) rows(3) => _,
+            a0 = inout(reg) sixteen_rows(tile, 0) => _,
+            a1 = inout(reg) sixteen_rows(tile, 1) => _,
+            a2 = inout(reg) sixteen_rows(tile, 2) => _,
+            a3 = inout(reg) sixteen_rows(tile, 3) => _,
             depth = inout(reg) tile.depth => _,
             stride = in(reg) tile.row_stride * 64,
             line = in(reg) 64usize,

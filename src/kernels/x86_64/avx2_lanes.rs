@@ -223,9 +223,10 @@ impl Lanes for Avx2Lanes {
         for (half, (low, high)) in low.iter_mut().zip(high).enumerate() {
             // SAFETY: `self` proves that the CPU has the instructions; the pointers are those of whole arrays.
             unsafe {
-                let pair = |a, b| _mm256_blend_epi16::<0xaa>(a, _mm256_slli_epi32::<16>(b));
-                let even = pair(x[0][half], x[2][half]);
-                let odd = pair(x[1][half], x[3][half]);
+                let third = _mm256_slli_epi32::<16>(x[2][half]);
+                let fourth = _mm256_slli_epi32::<16>(x[3][half]);
+                let even = _mm256_blend_epi16::<0xaa>(x[0][half], third);
+                let odd = _mm256_blend_epi16::<0xaa>(x[1][half], fourth);
                 let bytes = _mm256_set1_epi16(255);
                 let sign = _mm256_set1_epi8(-128);
                 let lows =

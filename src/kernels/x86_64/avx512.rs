@@ -108,9 +108,10 @@ impl Lanes for Avx512 {
             let words = _mm512_set1_epi32(0xffff);
             let sign = _mm512_set1_epi8(-128);
             // 0xca: the first operand chooses between the second and the third.
-            let pair =
-                |a, b| _mm512_ternarylogic_epi32::<0xca>(words, a, _mm512_slli_epi32::<16>(b));
-            let (even, odd) = (pair(x[0], x[2]), pair(x[1], x[3]));
+            let third = _mm512_slli_epi32::<16>(x[2]);
+            let fourth = _mm512_slli_epi32::<16>(x[3]);
+            let even = _mm512_ternarylogic_epi32::<0xca>(words, x[0], third);
+            let odd = _mm512_ternarylogic_epi32::<0xca>(words, x[1], fourth);
             let lows = _mm512_ternarylogic_epi32::<0xca>(bytes, even, _mm512_slli_epi32::<8>(odd));
             let highs = _mm512_ternarylogic_epi32::<0xca>(bytes, _mm512_srli_epi32::<8>(even), odd);
             _mm512_storeu_si512(low.as_mut_ptr().cast(), _mm512_xor_si512(lows, sign));
