@@ -211,7 +211,10 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
         if let Some(full) = Full::of(a, w) {
             for panels in PANELS {
                 let height = P::stride(panels);
-                while w.n.is_multiple_of(panels * LANES) && row + height <= a.rows() {
+                // Lower tiles have whole groups alone: more forms made the program larger than they are worth.
+                let has_form = panels == PANELS[0] || full.depth == full.groups * FULL_DEPTH;
+                let fits = has_form && w.n.is_multiple_of(panels * LANES);
+                while fits && row + height <= a.rows() {
                     match panels {
                         2 => self.block::<2>(full, row),
                         _ => self.block::<4>(full, row),
@@ -256,8 +259,8 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                     unsafe {
                         let (tile, depth) = full.tile(row, panel, group);
                         match depth {
-                            2 => self.step::<N, 2>(tile),
-                            4 => self.step::<N, 4>(tile),
+                            2 if N == PANELS[0] => self.step::<N, 2>(tile),
+                            4 if N == PANELS[0] => self.step::<N, 4>(tile),
                             _ => self.step::<N, FULL_DEPTH>(tile),
                         }
                         let sums = Vectors {

@@ -51,11 +51,15 @@ fn products_of_models_groups_equal_the_definition() {
 #[test]
 fn products_that_follow_each_other_equal_each_alone() {
     let random = &mut Random(12);
+    if cfg!(miri) {
+        // The plain kernel, all that Miri runs, has no such tiles.
+        return;
+    }
     // Two and three panels at a time, and rests.
     let ranges = [0..64, 64..96, 96..224, 224..272, 272..400];
-    for &k in cases(&[128, 384, 768], &[128]) {
+    for k in [128, 384, 768] {
         let layer = layer([400, k], random);
-        for &rows in cases(&[16, 32, 48, 64, 80, 100], &[3]) {
+        for rows in [16, 32, 48, 64, 80, 100] {
             let x = random.floats(rows * k, 2.0);
             for_each_kernel(|kernel| {
                 let a = quantized_by(kernel, &x, [rows, k], 384);
