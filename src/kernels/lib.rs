@@ -219,8 +219,8 @@ impl Kernel {
 
     /// Attention of one sequence, a short one in f32 and a long one in 8-bit integers: softmax(scale·query·keyᵀ)·value of
     /// each of `heads` heads into `out`, `[queries, heads·head_size]`, with query `[queries, heads·head_size]`, key and value
-    /// `[keys, heads·head_size]`; the scale is not negative. The queries may be any of the sequence's; each result depends on its own query and on all
-    /// keys and values of its head.
+    /// `[keys, heads·head_size]`, and a scale that is not negative. The queries may be any of the sequence's; each result depends on
+    /// its own query and on all keys and values of its head.
     ///
     /// # Panics
     /// If the shapes differ, the columns are not those of so many heads.
