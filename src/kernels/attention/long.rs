@@ -46,20 +46,36 @@ pub(super) fn attention<P: Product>(
     let mut before = None;
     let mut now = parts.get(0);
     let mut next = parts.get(1);
-    begin(lanes, query, scale, shape, now, head);
-    score(product, state, shape, now, head);
-    begin(lanes, query, scale, shape, next, head);
+    if let Some(part) = now {
+        begin(lanes, query, scale, shape, part, head);
+        score(product, state, shape, part, head);
+    }
+    if let Some(part) = next {
+        begin(lanes, query, scale, shape, part, head);
+    }
     let mut index = 1;
     while before.is_some() || now.is_some() {
-        average(product, state, shape, before, head);
-        refer(lanes, now, head);
-        weigh(lanes, now, 0..KEYS / 2, head);
-        add_up::<P>(lanes, shape, before, head, &mut out);
-        score(product, state, shape, next, head);
-        weigh(lanes, now, KEYS / 2..KEYS, head);
+        if let Some(part) = before {
+            average(product, state, shape, part, head);
+        }
+        if let Some(part) = now {
+            refer(lanes, part, head);
+            weigh(lanes, part, 0..KEYS / 2, head);
+        }
+        if let Some(part) = before {
+            add_up::<P>(lanes, shape, part, head, &mut out);
+        }
+        if let Some(part) = next {
+            score(product, state, shape, part, head);
+        }
+        if let Some(part) = now {
+            weigh(lanes, part, KEYS / 2..KEYS, head);
+        }
         index += 1;
         (before, now, next) = (now, next, parts.get(index));
-        begin(lanes, query, scale, shape, next, head);
+        if let Some(part) = next {
+            begin(lanes, query, scale, shape, part, head);
+        }
     }
 }
 
@@ -70,12 +86,10 @@ fn begin<L: Lanes>(
     query: Matrix<'_>,
     scale: f32,
     shape: Shape,
-    part: Option<Part>,
+    part: Part,
     head: &mut Head,
 ) {
-    if let Some(part) = part
-        && part.block == 0
-    {
+    if part.block == 0 {
         let rows = part.first_query..part.first_query + part.queries;
         pack_queries(lanes, query.row_range(rows), scale, shape, head, part.panel);
     }
@@ -83,16 +97,7 @@ fn begin<L: Lanes>(
 
 /// Products of a part's keys and queries.
 #[inline(always)]
-fn score<P: Product>(
-    product: P,
-    state: &mut P::State,
-    shape: Shape,
-    part: Option<Part>,
-    head: &mut Head,
-) {
-    let Some(part) = part else {
-        return;
-    };
+fn score<P: Product>(product: P, state: &mut P::State, shape: Shape, part: Part, head: &mut Head) {
     let most = P::tall_rows(1);
     // Of equal height, unless that saves nothing.
     let height = match P::TILE_ROWS {
@@ -122,12 +127,9 @@ fn average<P: Product>(
     product: P,
     state: &mut P::State,
     shape: Shape,
-    part: Option<Part>,
+    part: Part,
     head: &mut Head,
 ) {
-    let Some(part) = part else {
-        return;
-    };
     let most = P::tall_rows(2);
     let weights = &head.weights[part.side * 2 * KEY_DEPTH * LANES..][..2 * KEY_DEPTH * LANES];
     for first in (0..shape.head_size).step_by(most) {
@@ -152,13 +154,10 @@ fn average<P: Product>(
 fn add_up<P: Product>(
     lanes: P::Lanes,
     shape: Shape,
-    part: Option<Part>,
+    part: Part,
     head: &mut Head,
     out: &mut MatrixMut<'_>,
 ) {
-    let Some(part) = part else {
-        return;
-    };
     let most = P::tall_rows(2);
     let shrink = lanes.load(&head.shrink[part.side]);
     let sums = &mut head.sums[part.panel * shape.channels..][..shape.head_size];

@@ -89,10 +89,7 @@ impl<L: Lanes> Weights<L> {
 
 /// What the weights of a part's keys count from: the largest score so far.
 #[inline(always)]
-pub(super) fn refer<L: Lanes>(lanes: L, part: Option<Part>, head: &mut Head) {
-    let Some(part) = part else {
-        return;
-    };
+pub(super) fn refer<L: Lanes>(lanes: L, part: Part, head: &mut Head) {
     let panel = &mut head.panels[part.panel];
     let mut highest = lanes.splat_int(i32::MIN);
     for score in &head.scores[part.side * KEYS..][..part.keys] {
@@ -115,10 +112,7 @@ pub(super) fn refer<L: Lanes>(lanes: L, part: Option<Part>, head: &mut Head) {
 
 /// Weights of some keys of a part.
 #[inline(always)]
-pub(super) fn weigh<L: Lanes>(lanes: L, part: Option<Part>, keys: Range<usize>, head: &mut Head) {
-    let Some(part) = part else {
-        return;
-    };
+pub(super) fn weigh<L: Lanes>(lanes: L, part: Part, keys: Range<usize>, head: &mut Head) {
     let (from, to) = (keys.start, keys.end.min(part.keys));
     if from >= to {
         return;

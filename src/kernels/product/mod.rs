@@ -102,7 +102,6 @@ impl Meanwhile for Nothing {
 }
 
 /// Where the rows and panels of a full tile are.
-#[derive(Clone, Copy)]
 #[cfg_attr(
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "only AMX has tile registers")

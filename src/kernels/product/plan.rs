@@ -6,7 +6,6 @@ use crate::quantized::QuantizedView;
 
 /// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
 /// rows' tiles.
-#[derive(Clone, Copy)]
 pub(super) struct Plan {
     /// Blocks of 64 along k.
     pub(super) depth: usize,

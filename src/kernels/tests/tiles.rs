@@ -49,12 +49,12 @@ fn products_of_models_groups_equal_the_definition() {
 
 /// One product's last tile is dequantized while the next product's first one is multiplied, be it of the same form or not.
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "the plain kernel, all that Miri runs, has no such tiles, and it takes minutes"
+)]
 fn products_that_follow_each_other_equal_each_alone() {
     let random = &mut Random(12);
-    if cfg!(miri) {
-        // The plain kernel, all that Miri runs, has no such tiles.
-        return;
-    }
     // Two and three panels at a time, and rests.
     let ranges = [0..64, 64..96, 96..224, 224..272, 272..400];
     for k in [128, 384, 768] {
