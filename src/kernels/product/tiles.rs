@@ -111,6 +111,11 @@ impl<'p, 'a> Full<'p, 'a> {
 }
 
 impl Full<'_, '_> {
+    /// Whether the last group has as many blocks as the others.
+    fn has_whole_groups(&self) -> bool {
+        self.depth == self.groups * FULL_DEPTH
+    }
+
     /// The tile of a row, panel and group, and how many blocks it has.
     ///
     /// # Safety
@@ -136,8 +141,8 @@ impl Full<'_, '_> {
     }
 }
 
-/// The products of [`linear`] without what follows them, and whether all of them are in full tiles of two panels; if not, none is
-/// multiplied.
+/// The products of [`linear`] without what follows them, and whether all of them are in full tiles of two panels and whole groups;
+/// if not, none is multiplied.
 #[inline(always)]
 pub(super) fn products<P: Product>(
     product: P,
@@ -150,7 +155,8 @@ pub(super) fn products<P: Product>(
     let Some(full) = Full::of(a, w) else {
         return false;
     };
-    if !rows.is_multiple_of(P::stride(N)) || !panels.is_multiple_of(N) {
+    let fits = rows.is_multiple_of(P::stride(N)) && panels.is_multiple_of(N);
+    if !fits || !full.has_whole_groups() {
         return false;
     }
     let mut accumulators = Accumulators::default();
@@ -162,12 +168,8 @@ pub(super) fn products<P: Product>(
                     let (sums, nothing) = (&mut accumulators.0, &mut Nothing);
                     // SAFETY: row, panel and group are the product's, and so are those behind them.
                     unsafe {
-                        let (tile, depth) = full.tile(row, panel, group);
-                        match depth {
-                            2 => product.multiply_full::<N, 2>(state, tile, sums, nothing),
-                            4 => product.multiply_full::<N, 4>(state, tile, sums, nothing),
-                            _ => product.multiply_full::<N, FULL_DEPTH>(state, tile, sums, nothing),
-                        }
+                        let (tile, _) = full.tile(row, panel, group);
+                        product.multiply_full::<N, FULL_DEPTH>(state, tile, sums, nothing);
                     }
                     black_box(&mut accumulators);
                 }
@@ -212,7 +214,7 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
             for panels in PANELS {
                 let height = P::stride(panels);
                 // Lower tiles have whole groups alone: more forms made the program larger than they are worth.
-                let has_form = panels == PANELS[0] || full.depth == full.groups * FULL_DEPTH;
+                let has_form = panels == PANELS[0] || full.has_whole_groups();
                 let fits = has_form && w.n.is_multiple_of(panels * LANES);
                 while fits && row + height <= a.rows() {
                     match panels {
