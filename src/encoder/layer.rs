@@ -17,6 +17,9 @@ use std::ops::Range;
 /// stay in the second-level cache (64 × 1,536 are 384 KiB in f32, 96 KiB in bytes).
 pub(super) const FEED_FORWARD_ROWS: usize = 64;
 
+/// Rows in which blocks grow: whole tiles of every kernel.
+const ROWS: usize = 32;
+
 /// Outputs of a part of a product: whole tiles of every kernel.
 const COLUMNS: usize = 64;
 
@@ -239,9 +242,9 @@ impl Forward<'_> {
             ..
         } = scratch;
         let (n, group) = (intermediate.n(), output.group());
-        // Of equal height rather than full ones and a low rest.
+        // Of about equal height rather than full ones and a low rest.
         let blocks = rows.len().div_ceil(FEED_FORWARD_ROWS * team.members());
-        for block in ranges(rows.len(), 1, blocks) {
+        for block in ranges(rows.len(), ROWS, blocks) {
             let tokens = block.len();
             let block = rows.start + block.start..rows.start + block.end;
             let hidden = &mut hidden[block.start * width..block.end * width];

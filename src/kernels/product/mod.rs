@@ -37,6 +37,8 @@ pub(crate) trait Product: Copy {
     /// Rows that an instruction multiplies at a time, and in which tiles grow: more than one where there are tile registers,
     /// and where the CPU does other things between the products.
     const TILE_ROWS: usize = 1;
+    /// Fewest rows of a tile in tile registers.
+    const LEAST_ROWS: usize = 1;
     /// Rows for which weights are read once from the second-level cache or beyond.
     const BLOCK_ROWS: usize = MAX_BLOCK_ROWS;
     /// Panels of the tiles of so many rows.
@@ -54,8 +56,8 @@ pub(crate) trait Product: Copy {
     /// `accumulators[(panel·stride + row)·16 + column]` = Σ u·w over the tile, exactly.
     fn multiply(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]);
 
-    /// The same for a tile of `N` panels, two or four, with `stride(N)` rows and `DEPTH` blocks, at most [`FULL_DEPTH`]; `meanwhile`
-    /// is done between the instructions. Called where there are tile registers.
+    /// The same for a tile of `N` panels, four with up to [`Product::TILE_ROWS`] rows or two with more, up to `stride(2)`, and
+    /// `DEPTH` blocks, at most [`FULL_DEPTH`]; `meanwhile` is done between the instructions. Called where there are tile registers.
     ///
     /// # Safety
     /// The tile has all that.
@@ -101,16 +103,17 @@ impl Meanwhile for Nothing {
     fn part(&mut self, _: usize, _: usize) {}
 }
 
-/// Where the rows and panels of a full tile are.
+/// A [`Tile`] whose panels and groups are those of models, and where they are.
 #[cfg_attr(
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "only AMX has tile registers")
 )]
 pub(crate) struct FullTile {
-    pub(crate) rows: *const Block,
+    pub(crate) rows_of_blocks: *const Block,
+    pub(crate) weights: *const i8,
+    pub(crate) rows: usize,
     /// Bytes from one row to the next.
     pub(crate) row_stride: usize,
-    pub(crate) panels: *const i8,
     /// Weights from one panel to the next.
     pub(crate) panel_stride: usize,
 }

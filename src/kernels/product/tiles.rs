@@ -1,8 +1,8 @@
 //! Products by tile registers: each tile is multiplied while the sums of the one before it are dequantized, so that neither waits
 //! for the other's results, and the next product follows without a pause.
 //!
-//! That is for tiles of full height with whole panels and groups as models have them. Whatever else a product has goes tile by
-//! tile without that. Between two tiles there is little more than pointers to move: bounds are checked once for a product.
+//! That is for whole panels and groups as models have them. Other products go tile by tile without that. Between two tiles there
+//! is little more than pointers to move: bounds are checked once for a product.
 
 use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
@@ -13,8 +13,9 @@ use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
 use std::cell::UnsafeCell;
 use std::hint::black_box;
+use std::ops::Range;
 
-/// Panels of a block's tiles, and of lower ones.
+/// Panels of a block's tiles, and of a low block's.
 const PANELS: [usize; 2] = [2, 4];
 
 /// Columns whose groups follow each other: those before the last go to a block's sums (48 KiB), and its rows are read for each
@@ -58,6 +59,7 @@ struct Pending {
     source: Source,
     to: Vectors<*mut [f32; LANES]>,
     add: bool,
+    rows: usize,
     panels: usize,
     /// Whether its product ends with it.
     is_end: bool,
@@ -94,7 +96,7 @@ impl<'p, 'a> Full<'p, 'a> {
         let (rows, groups, depth, n) = (a.rows(), plan.groups, plan.depth, w.n);
         let last = depth - (groups - 1) * plan.group_depth;
         let is_full = (groups == 1 || plan.group_depth == FULL_DEPTH) && matches!(last, 2 | 4 | 6);
-        if !is_full || !n.is_multiple_of(LANES) {
+        if !is_full || !n.is_multiple_of(PANELS[0] * LANES) {
             return None;
         }
         let columns = (groups - 1) * w.group_stride + n;
@@ -116,24 +118,25 @@ impl Full<'_, '_> {
         self.depth == self.groups * FULL_DEPTH
     }
 
-    /// The tile of a row, panel and group, and how many blocks it has.
+    /// The tile of some rows, a panel and a group, and how many blocks it has.
     ///
     /// # Safety
-    /// There are that row, panel and group, and those behind them that the tile takes.
+    /// There are those rows, the panel and the group, and the panels behind it that the tile takes.
     #[inline(always)]
-    unsafe fn tile(&self, row: usize, panel: usize, group: usize) -> (FullTile, usize) {
+    unsafe fn tile(&self, rows: &Range<usize>, panel: usize, group: usize) -> (FullTile, usize) {
         let panel_stride = self.depth * 64 * LANES;
         let first = group * FULL_DEPTH;
         // SAFETY: the caller's promise; `of` saw the lengths.
         let tile = unsafe {
             FullTile {
-                rows: self.a.blocks.as_ptr().add(row * self.depth + first),
-                row_stride: self.depth * 64,
-                panels: self
+                rows_of_blocks: self.a.blocks.as_ptr().add(rows.start * self.depth + first),
+                weights: self
                     .w
                     .panels
                     .as_ptr()
                     .add(panel * panel_stride + first * 64 * LANES),
+                rows: rows.len(),
+                row_stride: self.depth * 64,
                 panel_stride,
             }
         };
@@ -168,7 +171,7 @@ pub(super) fn products<P: Product>(
                     let (sums, nothing) = (&mut accumulators.0, &mut Nothing);
                     // SAFETY: row, panel and group are the product's, and so are those behind them.
                     unsafe {
-                        let (tile, _) = full.tile(row, panel, group);
+                        let (tile, _) = full.tile(&(row..row + P::stride(N)), panel, group);
                         product.multiply_full::<N, FULL_DEPTH>(state, tile, sums, nothing);
                     }
                     black_box(&mut accumulators);
@@ -211,17 +214,18 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
         assert!(a.rows() > 0 && w.n > 0);
         let mut row = 0;
         if let Some(full) = Full::of(a, w) {
-            for panels in PANELS {
-                let height = P::stride(panels);
-                // Lower tiles have whole groups alone: more forms made the program larger than they are worth.
-                let has_form = panels == PANELS[0] || full.has_whole_groups();
-                let fits = has_form && w.n.is_multiple_of(panels * LANES);
-                while fits && row + height <= a.rows() {
-                    match panels {
-                        2 => self.block::<2>(full, row),
-                        _ => self.block::<4>(full, row),
-                    }
-                    row += height;
+            // Lower tiles have whole groups alone: more forms made the program larger than they are worth.
+            let has_low_form = full.has_whole_groups() && w.n.is_multiple_of(PANELS[1] * LANES);
+            while row + P::LEAST_ROWS <= a.rows() {
+                let rows = row..a.rows().min(row + MAX_ROWS);
+                let is_low = rows.len() <= P::TILE_ROWS;
+                if is_low && !has_low_form {
+                    break;
+                }
+                row = rows.end;
+                match is_low {
+                    true => self.block::<4>(full, rows),
+                    false => self.block::<2>(full, rows),
                 }
             }
         }
@@ -243,13 +247,12 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
 
     /// A block of rows with all columns, in tiles of `N` panels.
     #[inline(always)]
-    fn block<const N: usize>(&mut self, full: Full<'_, 'a>, row: usize) {
+    fn block<const N: usize>(&mut self, full: Full<'_, 'a>, rows: Range<usize>) {
         const { assert!(FULL_DEPTH == 6) };
         let Full { a, w, groups, .. } = full;
         const { assert!((COLUMNS / LANES).is_multiple_of(N)) };
-        let height = P::stride(N);
-        assert!(height <= MAX_ROWS && row + height <= a.rows());
-        let is_last_block = row + height == a.rows();
+        assert!(rows.len() <= P::stride(N) && P::stride(N) <= MAX_ROWS && rows.end <= a.rows());
+        let is_last_block = rows.end == a.rows();
         let panels = w.n / LANES;
         assert!(panels.is_multiple_of(N));
         for begin in (0..panels).step_by(COLUMNS / LANES) {
@@ -259,7 +262,7 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                 for panel in (begin..end).step_by(N) {
                     // SAFETY: `Full` saw all rows, panels and groups; the sums have room for a block's.
                     unsafe {
-                        let (tile, depth) = full.tile(row, panel, group);
+                        let (tile, depth) = full.tile(&rows, panel, group);
                         match depth {
                             2 if N == PANELS[0] => self.step::<N, 2>(tile),
                             4 if N == PANELS[0] => self.step::<N, 4>(tile),
@@ -283,18 +286,19 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                         let source = Source {
                             scale: w.scale.as_ptr().add(column),
                             column_sum: w.column_sum.as_ptr().add(column),
-                            ranges: a.ranges.as_ptr().add(row * groups + group),
+                            ranges: a.ranges.as_ptr().add(rows.start * groups + group),
                             groups,
                             from,
                         };
                         let to = match is_last {
-                            true => self.to(full, row, panel * LANES),
+                            true => self.to(full, rows.start, panel * LANES),
                             false => sums,
                         };
                         self.pending = Some(Pending {
                             source,
                             to,
                             add: self.add && is_last,
+                            rows: rows.len(),
                             panels: N,
                             is_end: is_last_block && is_last && panel + N == panels,
                         });
@@ -326,10 +330,9 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
     /// Multiplies a tile while the one before it is dequantized.
     ///
     /// # Safety
-    /// The tile has `stride` rows, `N` panels and `DEPTH` blocks.
+    /// The tile has `N` panels with as many rows as go with them, and `DEPTH` blocks.
     #[inline(always)]
     unsafe fn step<const N: usize, const DEPTH: usize>(&mut self, tile: FullTile) {
-        let rows = P::stride(N);
         let [full, fill] = self.accumulators;
         // SAFETY: the caller's promise; the accumulators are of this run, and hold the sums of the pending tile, whose source
         // and output were those of whole tiles.
@@ -340,11 +343,12 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                     source,
                     to,
                     add,
+                    rows,
                     panels,
                     is_end,
                 }) if panels == N => {
                     let (product, lanes) = (self.product, self.product.lanes());
-                    let sums = (full.as_ptr().cast(), rows);
+                    let sums = (full.as_ptr().cast(), P::stride(N));
                     if add {
                         let mut rows = Rows::<_, N, true>::new(lanes, source, sums, to, rows);
                         product.multiply_full::<N, DEPTH>(self.state, tile, fill, &mut rows);
@@ -374,16 +378,18 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
             source,
             to,
             add,
+            rows,
             panels,
             is_end,
         }) = self.pending.take()
         else {
             return;
         };
-        let (lanes, rows) = (self.product.lanes(), P::stride(panels));
+        let lanes = self.product.lanes();
         // SAFETY: as in `step`.
         unsafe {
-            let sums = ((*self.accumulators[0]).0.as_ptr().cast(), rows);
+            let stride = P::stride(panels);
+            let sums = ((*self.accumulators[0]).0.as_ptr().cast(), stride);
             match (panels, add) {
                 (2, false) => Rows::<_, 2, false>::new(lanes, source, sums, to, rows).all(),
                 (2, true) => Rows::<_, 2, true>::new(lanes, source, sums, to, rows).all(),

@@ -12,7 +12,7 @@ fn layer([n, k]: [usize; 2], random: &mut Random) -> Layer {
 #[test]
 fn products_of_models_groups_equal_the_definition() {
     let random = &mut Random(11);
-    let rows = [3, 16, 31, 32, 33, 48, 63, 64, 112];
+    let rows = [2, 3, 5, 16, 17, 20, 31, 32, 33, 35, 48, 63, 64, 112];
     let shapes = [
         (32, 384),
         (64, 768),
@@ -59,7 +59,7 @@ fn products_that_follow_each_other_equal_each_alone() {
     let ranges = [0..64, 64..96, 96..224, 224..272, 272..400];
     for k in [128, 384, 768] {
         let layer = layer([400, k], random);
-        for rows in [16, 32, 48, 64, 80, 100] {
+        for rows in [7, 16, 29, 32, 48, 64, 75, 100] {
             let x = random.floats(rows * k, 2.0);
             for_each_kernel(|kernel| {
                 let a = quantized_by(kernel, &x, [rows, k], 384);

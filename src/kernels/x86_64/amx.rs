@@ -86,10 +86,7 @@ const MR: usize = 2 * TILE;
 pub(super) const NR: usize = 4;
 /// Most rows of one panel at a time in [`Product::tall`].
 const TALL: usize = 4 * TILE;
-/// Fewer rows than this go through AVX-512 VNNI: a tile takes as long for one row as for sixteen.
-const MIN_ROWS: usize = 4;
-
-/// Which tile shapes this thread's registers have.
+/// Which tile shapes this thread's registers have: for so many rows, if any.
 #[derive(Default)]
 pub(crate) struct Configured {
     rows: usize,
@@ -117,8 +114,10 @@ struct Configuration {
 }
 
 impl Configured {
+    /// For one tile of up to sixteen rows, or for one of sixteen and another of the rest. Two whole ones are shaped like one.
     #[inline(always)]
     fn shape(&mut self, rows: usize) {
+        let rows = if rows == MR { TILE } else { rows };
         if self.rows == rows {
             return;
         }
@@ -131,9 +130,17 @@ impl Configured {
             rows: [0; 16],
         };
         configuration.row_bytes[..8].fill(64);
-        // Four accumulators, the rows, three tiles of weights.
-        configuration.rows[..5].fill(rows as u8);
-        configuration.rows[5..8].fill(16);
+        configuration.rows[..8].fill(TILE as u8);
+        match rows.checked_sub(TILE + 1) {
+            // `Wide`: four accumulators, the rows, three tiles of weights.
+            None => configuration.rows[..5].fill(rows as u8),
+            // `Square`: accumulators 0 to 3 are those of both tiles of rows in turns, which are 4 and 5.
+            Some(more) => {
+                for second in [1, 3, 5] {
+                    configuration.rows[second] = more as u8 + 1;
+                }
+            }
+        }
         // SAFETY: `Amx` proves the instruction; the operand is 64 bytes of a valid configuration.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &configuration, options(readonly, nostack, preserves_flags))
@@ -154,6 +161,9 @@ impl Product for Amx {
     }
 
     const TILE_ROWS: usize = TILE;
+    /// Fewer go through AVX-512 VNNI: a tile takes about as long for one row as for sixteen. (Nanoseconds a product for one, two
+    /// and three rows: 16, 18, 20 by VNNI and 10 by tiles alone on the core; 21, 23, 25 and 39 with a busy neighbour.)
+    const LEAST_ROWS: usize = 3;
     /// A block of one tile's height leaves room for sums and results beside its rows in a first-level cache of 48 KiB: with
     /// 64 rows, layers of 384 outputs took a tenth longer, though weights then came half as often from the second level.
     const BLOCK_ROWS: usize = MR;
@@ -171,7 +181,7 @@ impl Product for Amx {
     #[inline(always)]
     fn multiply(self, state: &mut Configured, tile: Tile<'_>, accumulators: &mut [i32]) {
         tile.check(accumulators, Self::stride(tile.panels));
-        if tile.rows < MIN_ROWS {
+        if tile.rows < Self::LEAST_ROWS {
             // SAFETY: `self` proves VNNI too.
             return unsafe {
                 match tile.panels {
@@ -204,8 +214,8 @@ impl Product for Amx {
         meanwhile: &mut impl Meanwhile,
     ) {
         const { assert!(N == 2 || N == NR) };
-        state.shape(TILE);
-        // SAFETY: the registers are shaped for sixteen rows, of which the tile has one or two, as the caller promises.
+        state.shape(tile.rows);
+        // SAFETY: the registers are shaped for the tile's rows, which go with so many panels, as the caller promises.
         unsafe {
             if N == 2 {
                 tiles::full_products::<DEPTH>(Square::full(tile), meanwhile);

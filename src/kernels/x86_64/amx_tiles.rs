@@ -35,10 +35,11 @@ impl Square {
     pub(super) fn full(tile: FullTile) -> Self {
         Square {
             rows: [
-                tile.rows,
-                tile.rows.wrapping_byte_add(TILE * tile.row_stride),
+                tile.rows_of_blocks,
+                tile.rows_of_blocks
+                    .wrapping_byte_add(TILE * tile.row_stride),
             ],
-            panels: [tile.panels, tile.panels.wrapping_add(tile.panel_stride)],
+            panels: [tile.weights, tile.weights.wrapping_add(tile.panel_stride)],
             stride: tile.row_stride,
         }
     }
@@ -100,9 +101,9 @@ pub(super) struct Wide {
 impl Wide {
     #[inline(always)]
     pub(super) fn full(tile: FullTile) -> Self {
-        let (first, stride) = (tile.panels, tile.panel_stride);
+        let (first, stride) = (tile.weights, tile.panel_stride);
         Wide {
-            rows: tile.rows,
+            rows: tile.rows_of_blocks,
             panels: [
                 first,
                 first.wrapping_add(stride),
