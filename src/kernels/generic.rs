@@ -154,7 +154,7 @@ impl Lanes for Generic {
     }
     #[inline(never)]
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]) {
-        *to = std::array::from_fn(|i| x[i] as u8);
+        *to = std::array::from_fn(|i| x[i].clamp(0, 255) as u8);
     }
     #[inline(never)]
     fn store_quad_halves(

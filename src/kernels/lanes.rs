@@ -15,9 +15,10 @@ pub(crate) trait Lanes: Copy {
     /// each other.
     const SIDE_BY_SIDE: bool = true;
 
-    /// Keys that attention multiplies with sixteen queries at a time, and queries whose averages it computes at a time: as
-    /// many as the registers hold, so that sums need not wait for each other.
+    /// What attention computes at a time: products of so many keys with so many times sixteen queries, and averages of so many
+    /// queries. As many as the registers hold, so that sums need not wait for each other.
     const KEYS: usize = 4;
+    const PANELS: usize = 1;
     const QUERIES: usize = 2;
 
     /// Sixteen `f32`.
@@ -61,15 +62,30 @@ pub(crate) trait Lanes: Copy {
     fn max_int(self, a: Self::I, b: Self::I) -> Self::I;
     /// x·2ⁿ by adding to the exponent bits: x and the result must be normal numbers.
     fn scale_by_power(self, x: Self::F, n: Self::I) -> Self::F;
+    /// t less the nearest integer, exactly.
+    #[inline(always)]
+    fn fraction(self, t: Self::F) -> Self::F {
+        self.sub(t, self.to_float(self.round(t)))
+    }
+    /// x·2ⁿ with the integer n that is nearest to t: x and the result must be normal numbers.
+    #[inline(always)]
+    fn scale_by_nearest_power(self, x: Self::F, t: Self::F) -> Self::F {
+        self.scale_by_power(x, self.round(t))
+    }
     /// The bits of a number.
     fn bits(self, x: Self::F) -> Self::I;
     /// 2ⁿ⁻¹²⁷ for the n in a lane's lowest nine bits, from 1 to 254.
     fn exponent(self, n: Self::I) -> Self::F;
-    /// Lanes within 0…255 as bytes.
+    /// `if x < −bound { −bound } else if x > bound { bound } else { x }`; NaN may become −bound or stay.
+    #[inline(always)]
+    fn clamp(self, x: Self::F, bound: f32) -> Self::F {
+        self.min(self.splat(bound), self.max(self.splat(-bound), x))
+    }
+    /// Lanes as bytes, saturated to 0…255. They must be within 16 bits.
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]);
 
-    /// Four vectors of lanes within 0…255 as bytes, one vector behind the other: registers hold them all, and
-    /// narrowing them together takes half of the operations or less.
+    /// The same for four vectors, one behind the other: registers hold them all, and narrowing them together takes half of the
+    /// operations or less.
     #[inline(always)]
     fn store_four_bytes(self, x: [Self::I; 4], to: &mut [u8; 4 * LANES]) {
         for (x, to) in x.into_iter().zip(to.as_chunks_mut::<LANES>().0) {

@@ -110,7 +110,7 @@ fn activate<L: Lanes, const N: usize>(
     for x in &*x {
         assert!(x.len() == length);
     }
-    let mut seen = [Seen::nothing(lanes); N];
+    let mut seen = Seen::<_, N>::nothing(lanes);
     let (scales, scale_rest) = input_scale.as_chunks::<LANES>();
     for (chunk, scale) in scales.iter().enumerate() {
         let scale = lanes.load(scale);
@@ -121,28 +121,25 @@ fn activate<L: Lanes, const N: usize>(
         }
         y = function.apply_all(lanes, y);
         for i in 0..N {
-            let y = lanes.mul(y[i], scale);
-            seen[i].see(lanes, y);
+            y[i] = lanes.mul(y[i], scale);
             // SAFETY: as above.
-            lanes.store(y, unsafe {
+            lanes.store(y[i], unsafe {
                 x[i].as_chunks_mut::<LANES>().0.get_unchecked_mut(chunk)
             });
         }
+        seen.see(lanes, y);
     }
     if !scale_rest.is_empty() {
+        let mut last = [lanes.zero(); N];
         for i in 0..N {
             let rest = &mut x[i][length - scale_rest.len()..];
             let y = function.apply(lanes, lanes.load_partial(rest, 0.0));
-            let y = lanes.mul(y, lanes.load_partial(scale_rest, 1.0));
-            lanes.store_partial(y, rest);
-            seen[i].see_first(lanes, y, rest.len());
+            last[i] = lanes.mul(y, lanes.load_partial(scale_rest, 1.0));
+            lanes.store_partial(last[i], rest);
         }
+        seen.see_first(lanes, last, scale_rest.len());
     }
-    let mut found = [Extremes::default(); N];
-    for i in 0..N {
-        found[i] = seen[i].extremes(lanes);
-    }
-    found
+    seen.extremes(lanes, |row| Plain.is_finite(&x[row][..]))
 }
 
 /// What a row is multiplied by before it is quantized.
@@ -151,6 +148,8 @@ trait Factor: Copy {
     fn from(self, begin: usize, end: usize) -> Self;
     fn chunk<L: Lanes>(self, lanes: L, x: L::F, chunk: usize) -> L::F;
     fn rest<L: Lanes>(self, lanes: L, x: L::F, from: usize) -> L::F;
+    /// Whether all products with a row are.
+    fn is_finite(self, x: &[f32]) -> bool;
 }
 
 #[derive(Clone, Copy)]
@@ -168,6 +167,9 @@ impl Factor for Plain {
     #[inline(always)]
     fn rest<L: Lanes>(self, _: L, x: L::F, _: usize) -> L::F {
         x
+    }
+    fn is_finite(self, x: &[f32]) -> bool {
+        x.iter().all(|x| x.is_finite())
     }
 }
 
@@ -187,6 +189,11 @@ impl Factor for Scaled<'_> {
     fn rest<L: Lanes>(self, lanes: L, x: L::F, from: usize) -> L::F {
         lanes.mul(x, lanes.load_partial(&self.0[from..], 1.0))
     }
+    fn is_finite(self, x: &[f32]) -> bool {
+        x.iter()
+            .zip(self.0)
+            .all(|(x, factor)| (x * factor).is_finite())
+    }
 }
 
 /// The least and the largest of some values, unless one of them is infinite or not a number.
@@ -197,49 +204,69 @@ struct Extremes {
     finite: bool,
 }
 
-/// The extremes of what was seen in each lane.
-#[derive(Clone, Copy)]
-struct Seen<F> {
-    low: F,
-    high: F,
-    /// 0·x is NaN for what is not finite, and stays.
+/// The extremes of what was seen in each lane of `N` rows.
+struct Seen<F, const N: usize> {
+    low: [F; N],
+    high: [F; N],
+    /// A sum of products of all that was seen: finite only if all of that is.
     poison: F,
 }
 
-impl<F: Copy> Seen<F> {
+impl<F: Copy, const N: usize> Seen<F, N> {
     #[inline(always)]
     fn nothing<L: Lanes<F = F>>(lanes: L) -> Self {
         Seen {
-            low: lanes.splat(f32::INFINITY),
-            high: lanes.splat(f32::NEG_INFINITY),
-            poison: lanes.zero(),
+            low: [lanes.splat(f32::INFINITY); N],
+            high: [lanes.splat(f32::NEG_INFINITY); N],
+            // A sum near zero might be subnormal, which takes CPUs long.
+            poison: lanes.splat(1.0),
         }
     }
 
     #[inline(always)]
-    fn see<L: Lanes<F = F>>(&mut self, lanes: L, x: F) {
-        self.low = lanes.min(x, self.low);
-        self.high = lanes.max(x, self.high);
-        self.poison = lanes.fma(x, lanes.zero(), self.poison);
+    fn see<L: Lanes<F = F>>(&mut self, lanes: L, x: [F; N]) {
+        for i in 0..N {
+            self.low[i] = lanes.min(x[i], self.low[i]);
+            self.high[i] = lanes.max(x[i], self.high[i]);
+            // Two rows with each other: half as many operations. A single one with zero.
+            if i % 2 == 1 {
+                self.poison = lanes.fma(x[i - 1], x[i], self.poison);
+            } else if i + 1 == N {
+                self.poison = lanes.fma(x[i], lanes.zero(), self.poison);
+            }
+        }
     }
 
     /// The first `count` lanes; the first of them stands for the others.
     #[inline(always)]
-    fn see_first<L: Lanes<F = F>>(&mut self, lanes: L, x: F, count: usize) {
-        let mut padded = [0.0; LANES];
-        lanes.store(x, &mut padded);
-        let first = padded[0];
-        padded[count..].fill(first);
-        self.see(lanes, lanes.load(&padded));
+    fn see_first<L: Lanes<F = F>>(&mut self, lanes: L, mut x: [F; N], count: usize) {
+        for x in &mut x {
+            let mut padded = [0.0; LANES];
+            lanes.store(*x, &mut padded);
+            let first = padded[0];
+            padded[count..].fill(first);
+            *x = lanes.load(&padded);
+        }
+        self.see(lanes, x);
     }
 
+    /// `is_finite` decides for a row where the products are not: large ones overflow, and a row may have been another's neighbour.
     #[inline(always)]
-    fn extremes<L: Lanes<F = F>>(&self, lanes: L) -> Extremes {
-        Extremes {
-            low: lanes.minimum(self.low),
-            high: lanes.maximum(self.high),
-            finite: lanes.is_zero(self.poison),
+    fn extremes<L: Lanes<F = F>>(
+        &self,
+        lanes: L,
+        is_finite: impl Fn(usize) -> bool,
+    ) -> [Extremes; N] {
+        let all_finite = lanes.is_zero(lanes.mul(self.poison, lanes.zero()));
+        let mut found = [Extremes::default(); N];
+        for (row, found) in found.iter_mut().enumerate() {
+            *found = Extremes {
+                low: lanes.minimum(self.low[row]),
+                high: lanes.maximum(self.high[row]),
+                finite: all_finite || is_finite(row),
+            };
         }
+        found
     }
 }
 
@@ -250,40 +277,34 @@ fn extremes<L: Lanes, const N: usize>(
     factor: impl Factor,
 ) -> [Extremes; N] {
     let length = x[0].len();
-    let mut seen = [Seen::nothing(lanes); N];
+    let mut seen = Seen::<_, N>::nothing(lanes);
     let mut chunks = [x[0].as_chunks::<LANES>().0; N];
     for i in 0..N {
         chunks[i] = &x[i].as_chunks::<LANES>().0[..length / LANES];
     }
     let mut chunk = 0;
     while chunk < length / LANES {
+        let mut values = [lanes.zero(); N];
         for i in 0..N {
-            let x = factor.chunk(lanes, lanes.load(&chunks[i][chunk]), chunk);
-            seen[i].see(lanes, x);
+            values[i] = factor.chunk(lanes, lanes.load(&chunks[i][chunk]), chunk);
         }
+        seen.see(lanes, values);
         chunk += 1;
     }
     let last = length / LANES * LANES;
-    let mut found = [Extremes::default(); N];
-    for i in 0..N {
-        let rest = &x[i][last..];
-        if !rest.is_empty() {
-            let x = factor.rest(lanes, lanes.load_partial(rest, 0.0), last);
-            seen[i].see_first(lanes, x, rest.len());
+    if last < length {
+        let mut values = [lanes.zero(); N];
+        for i in 0..N {
+            values[i] = factor.rest(lanes, lanes.load_partial(&x[i][last..], 0.0), last);
         }
-        found[i] = seen[i].extremes(lanes);
+        seen.see_first(lanes, values, length - last);
     }
-    found
+    seen.extremes(lanes, |row| factor.is_finite(x[row]))
 }
 
-/// round((x − low)·inverse)
-#[inline(always)]
-fn steps<L: Lanes>(lanes: L, x: L::F, low: L::F, inverse: L::F) -> L::I {
-    lanes.round(lanes.mul(lanes.sub(x, low), inverse))
-}
-
-/// u = round((x·factor − low)·(255/(high − low))); constant values give zeros and scale 0, an infinite or NaN one gives
-/// zeros and a range of NaN, which makes every output of its row NaN.
+/// u = round(x·factor·inverse − low·inverse) with inverse = 255/(high − low), saturated: where low·inverse has no room for the
+/// digits of a step, the difference may leave 0…255, by no more than x's own last digit. Constant values give zeros and scale 0, an
+/// infinite or NaN one gives zeros and a range of NaN, which makes every output of its row NaN.
 #[inline(always)]
 fn quantize<L: Lanes>(
     lanes: L,
@@ -308,7 +329,7 @@ fn quantize<L: Lanes>(
         return RowRange { scale: 0.0, low };
     }
     let (chunks, rest) = x.as_chunks::<LANES>();
-    let (low_lanes, inverse) = (lanes.splat(low), lanes.splat(inverse));
+    let (inverse, offset) = (lanes.splat(inverse), lanes.splat(-(low * inverse)));
     let bytes = out.as_chunks_mut::<LANES>().0;
     let (fours, last) = chunks.as_chunks::<4>();
     let four_bytes = bytes.as_flattened_mut().as_chunks_mut::<{ 4 * LANES }>().0;
@@ -316,19 +337,19 @@ fn quantize<L: Lanes>(
         let mut u = [lanes.splat_int(0); 4];
         for j in 0..4 {
             let x = factor.chunk(lanes, lanes.load(&four[j]), 4 * i + j);
-            u[j] = steps(lanes, x, low_lanes, inverse);
+            u[j] = lanes.round(lanes.fma(x, inverse, offset));
         }
         lanes.store_four_bytes(u, to);
     }
     let first = chunks.len() - last.len();
     for (i, (chunk, to)) in last.iter().zip(&mut bytes[first..]).enumerate() {
         let x = factor.chunk(lanes, lanes.load(chunk), first + i);
-        let u = steps(lanes, x, low_lanes, inverse);
+        let u = lanes.round(lanes.fma(x, inverse, offset));
         lanes.store_bytes(u, to);
     }
     if !rest.is_empty() {
         let x = factor.rest(lanes, lanes.load_partial(rest, 0.0), x.len() - rest.len());
-        let u = steps(lanes, x, low_lanes, inverse);
+        let u = lanes.round(lanes.fma(x, inverse, offset));
         let mut all = [0; LANES];
         lanes.store_bytes(u, &mut all);
         bytes[chunks.len()][..rest.len()].copy_from_slice(&all[..rest.len()]);

@@ -177,10 +177,9 @@ impl Lanes for NeonLanes {
     fn store_bytes(self, x: Integers, to: &mut [u8; LANES]) {
         // SAFETY: `self` proves that the CPU has the instructions; the pointer is that of the whole array.
         unsafe {
-            let x = x.map(|x| vreinterpretq_u16_s32(x));
-            let low = vreinterpretq_u8_u16(vuzp1q_u16(x[0], x[1]));
-            let high = vreinterpretq_u8_u16(vuzp1q_u16(x[2], x[3]));
-            vst1q_u8(to.as_mut_ptr(), vuzp1q_u8(low, high));
+            let low = vqmovn_high_s32(vqmovn_s32(x[0]), x[1]);
+            let high = vqmovn_high_s32(vqmovn_s32(x[2]), x[3]);
+            vst1q_u8(to.as_mut_ptr(), vqmovun_high_s16(vqmovun_s16(low), high));
         }
     }
 

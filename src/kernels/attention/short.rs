@@ -14,9 +14,9 @@ use std::ops::Range;
 /// Working memory of one head.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// Some queries, `[head_size]`.
+    /// Some queries, `[panels, head_size]`.
     queries: Aligned<[f32; LANES]>,
-    /// Scores of some queries, then weights: `[keys]`.
+    /// Scores of some queries, then weights: `[panels, keys]`.
     weights: Aligned<[f32; LANES]>,
     /// Values whose channels are not whole vectors, padded: `[keys, channels]`.
     values: Aligned<[f32; LANES]>,
@@ -31,28 +31,39 @@ pub(super) fn attention<L: Lanes>(
     head: &mut Head,
     mut out: MatrixMut<'_>,
 ) {
-    let head_size = query.columns();
-    head.queries.grow(head_size.next_multiple_of(LANES));
-    head.weights.grow(key.rows());
+    let (head_size, keys) = (query.columns(), key.rows());
+    let channels = head_size.next_multiple_of(LANES);
+    head.queries.grow(L::PANELS * channels);
+    head.weights.grow(L::PANELS * keys);
     let (values, stride) = pad(lanes, value, &mut head.values);
-    for first in (0..query.rows()).step_by(LANES) {
-        let rows = first..query.rows().min(first + LANES);
-        transpose(
-            lanes,
-            query.row_range(rows.clone()),
-            scale,
-            &mut head.queries,
-        );
-        let weights = &mut head.weights[..key.rows()];
-        let highest = score(lanes, &head.queries[..head_size], key, weights);
-        let inverse_sums = weigh(lanes, weights, highest);
-        average(
-            lanes,
-            (weights, &inverse_sums),
-            (values, stride),
-            rows,
-            &mut out,
-        );
+    for first in (0..query.rows()).step_by(L::PANELS * LANES) {
+        let rows = first..query.rows().min(first + L::PANELS * LANES);
+        let panels = rows.len().div_ceil(LANES);
+        let panel_rows =
+            |panel: usize| first + panel * LANES..rows.end.min(first + (panel + 1) * LANES);
+        for panel in 0..panels {
+            let to = &mut head.queries[panel * channels..][..channels];
+            transpose(lanes, query.row_range(panel_rows(panel)), scale, to);
+        }
+        let queries = (&head.queries[..panels * channels], channels);
+        let weights = &mut head.weights[..panels * keys];
+        let highest = match panels {
+            2 if L::PANELS == 2 => score::<L, 2>(lanes, queries, key, weights),
+            _ => {
+                let [highest] = score::<L, 1>(lanes, queries, key, weights);
+                [highest; 2]
+            }
+        };
+        for (panel, weights) in weights.chunks_exact_mut(keys).enumerate() {
+            let inverse_sums = weigh(lanes, weights, highest[panel]);
+            average(
+                lanes,
+                (weights, &inverse_sums),
+                (values, stride),
+                panel_rows(panel),
+                &mut out,
+            );
+        }
     }
 }
 
@@ -107,30 +118,31 @@ fn transpose<L: Lanes>(lanes: L, query: Matrix<'_>, scale: f32, to: &mut [[f32; 
     }
 }
 
-/// Products of all keys with sixteen queries, and the largest of each query.
+/// Products of all keys with `P` panels of sixteen queries, the first channels of which are `channels` apart, and the largest of each
+/// query.
 #[inline(always)]
-fn score<L: Lanes>(
+fn score<L: Lanes, const P: usize>(
     lanes: L,
-    queries: &[[f32; LANES]],
+    queries: (&[[f32; LANES]], usize),
     key: Matrix<'_>,
     scores: &mut [[f32; LANES]],
-) -> L::F {
-    const { assert!(L::KEYS == 8 || L::KEYS == 4) };
-    let mut highest = lanes.splat(f32::NEG_INFINITY);
+) -> [L::F; P] {
+    const { assert!((L::KEYS == 8 || L::KEYS == 4) && L::PANELS <= 2) };
+    let keys = key.rows();
+    let mut highest = [lanes.splat(f32::NEG_INFINITY); P];
     let mut first = 0;
-    while first < scores.len() {
+    while first < keys {
         // The last ones are computed again where there are not enough.
-        let keys = L::KEYS;
-        if keys == 8 && scores.len() >= 8 {
-            first = first.min(scores.len() - 8);
-            highest = score_some::<L, 8>(lanes, queries, key, first, scores, highest);
+        if L::KEYS == 8 && keys >= 8 && keys - first > 4 {
+            first = first.min(keys - 8);
+            score_some::<L, P, 8>(lanes, queries, key, first, scores, &mut highest);
             first += 8;
-        } else if scores.len() >= 4 {
-            first = first.min(scores.len() - 4);
-            highest = score_some::<L, 4>(lanes, queries, key, first, scores, highest);
+        } else if keys >= 4 {
+            first = first.min(keys - 4);
+            score_some::<L, P, 4>(lanes, queries, key, first, scores, &mut highest);
             first += 4;
         } else {
-            highest = score_some::<L, 1>(lanes, queries, key, first, scores, highest);
+            score_some::<L, P, 1>(lanes, queries, key, first, scores, &mut highest);
             first += 1;
         }
     }
@@ -139,35 +151,43 @@ fn score<L: Lanes>(
 
 /// The same for `N` keys from `first` on.
 #[inline(always)]
-fn score_some<L: Lanes, const N: usize>(
+fn score_some<L: Lanes, const P: usize, const N: usize>(
     lanes: L,
-    queries: &[[f32; LANES]],
+    (queries, channels): (&[[f32; LANES]], usize),
     key: Matrix<'_>,
     first: usize,
     scores: &mut [[f32; LANES]],
-    mut highest: L::F,
-) -> L::F {
-    let scores: &mut [[f32; LANES]; N] = scores[first..].first_chunk_mut().expect("so many keys");
-    assert!(first + N <= key.rows() && queries.len() <= key.columns());
+    highest: &mut [L::F; P],
+) {
+    assert!(first + N <= key.rows() && scores.len() == P * key.rows());
+    assert!(key.columns() <= channels && queries.len() == P * channels);
     let mut keys = [key.as_ptr(); N];
     for (index, keys) in keys.iter_mut().enumerate() {
         // SAFETY: a row of the matrix.
         *keys = unsafe { keys.add((first + index) * key.stride()) };
     }
-    let mut sums = [lanes.zero(); N];
-    for (channel, query) in queries.iter().enumerate() {
-        let query = lanes.load(query);
+    let mut sums = [[lanes.zero(); N]; P];
+    for channel in 0..key.columns() {
+        let mut query = [lanes.zero(); P];
+        for (panel, query) in query.iter_mut().enumerate() {
+            // SAFETY: the panel has as many channels as the keys, or more.
+            *query = lanes.load(unsafe { queries.get_unchecked(panel * channels + channel) });
+        }
         for i in 0..N {
-            // SAFETY: there is a channel of the key for each of the queries'.
+            // SAFETY: a channel of a row.
             let key = lanes.splat(unsafe { *keys[i].add(channel) });
-            sums[i] = lanes.fma(query, key, sums[i]);
+            for (query, sums) in query.iter().zip(&mut sums) {
+                sums[i] = lanes.fma(*query, key, sums[i]);
+            }
         }
     }
-    for (sum, score) in sums.iter().zip(scores) {
-        highest = lanes.max(*sum, highest);
-        lanes.store(*sum, score);
+    let panels = scores.chunks_exact_mut(key.rows());
+    for ((sums, scores), highest) in sums.iter().zip(panels).zip(highest) {
+        for (sum, score) in sums.iter().zip(&mut scores[first..first + N]) {
+            *highest = lanes.max(*sum, *highest);
+            lanes.store(*sum, score);
+        }
     }
-    highest
 }
 
 /// 2^(score − highest) in place, and the inverse of each query's sum.
@@ -201,20 +221,18 @@ fn average<L: Lanes>(
         } else {
             1
         };
-        let mut query = 0;
-        while query < count {
-            // The last ones are computed again where there are not enough.
-            let first = if count >= L::QUERIES {
-                query.min(count - L::QUERIES)
-            } else {
-                query
-            };
+        let mut first = 0;
+        while first < count {
+            // Sixteen have weights, be there so many queries or not; a single one is faster alone.
+            let several = count - first > 1;
             let parts = (weights, inverse_sums);
-            let at = (rows.start, first, column);
+            let queries = if several { L::QUERIES } else { 1 };
+            let at = (rows.start, first..count.min(first + queries), column);
+            first += queries;
             // SAFETY: the values have whole vectors of channels, as many as the columns need.
             unsafe {
                 let values = values.add(column);
-                match (chunks, count >= L::QUERIES, L::QUERIES) {
+                match (chunks, several, L::QUERIES) {
                     (2, true, 8) => average_some::<L, 8, 2>(lanes, parts, values, stride, at, out),
                     (2, true, _) => average_some::<L, 2, 2>(lanes, parts, values, stride, at, out),
                     (2, false, _) => average_some::<L, 1, 2>(lanes, parts, values, stride, at, out),
@@ -223,13 +241,12 @@ fn average<L: Lanes>(
                     (_, false, _) => average_some::<L, 1, 1>(lanes, parts, values, stride, at, out),
                 }
             }
-            query = first + if count >= L::QUERIES { L::QUERIES } else { 1 };
         }
         column += chunks * LANES;
     }
 }
 
-/// The same for `N` queries and `C` vectors of channels.
+/// The same for up to `N` queries from a multiple of that on, and `C` vectors of channels.
 ///
 /// # Safety
 /// There are so many values for each weight, `stride` apart.
@@ -239,9 +256,10 @@ unsafe fn average_some<L: Lanes, const N: usize, const C: usize>(
     (weights, inverse_sums): (&[[f32; LANES]], &[f32; LANES]),
     mut values: *const f32,
     stride: usize,
-    (row, first, column): (usize, usize, usize),
+    (row, queries, column): (usize, Range<usize>, usize),
     out: &mut MatrixMut<'_>,
 ) {
+    let first = queries.start;
     assert!(first + N <= LANES);
     let mut sums = [[lanes.zero(); C]; N];
     for weights in weights {
@@ -260,7 +278,7 @@ unsafe fn average_some<L: Lanes, const N: usize, const C: usize>(
         }
         values = values.wrapping_add(stride);
     }
-    for (i, sums) in sums.iter().enumerate() {
+    for (i, sums) in sums.iter().enumerate().take(queries.len()) {
         let inverse = lanes.splat(inverse_sums[first + i]);
         let to = &mut out.row(row + first + i)[column..];
         let end = to.len().min(C * LANES);

@@ -41,6 +41,7 @@ macro_rules! instructions {
 
 impl Lanes for Avx512 {
     const KEYS: usize = 8;
+    const PANELS: usize = 2;
     const QUERIES: usize = 8;
 
     type F = __m512;
@@ -59,6 +60,8 @@ impl Lanes for Avx512 {
         fn min(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
         fn max(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
         fn abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
+        // The one of less magnitude, with the sign of the first.
+        fn clamp(x: __m512, bound: f32) -> __m512 = _mm512_range_ps::<0b00_10>(x, _mm512_set1_ps(bound));
         fn less(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
         fn select(mask: __mmask16, a: __m512, b: __m512) -> __m512 = _mm512_mask_blend_ps(mask, b, a);
         fn round(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
@@ -70,10 +73,13 @@ impl Lanes for Avx512 {
         fn max_int(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
         fn scale_by_power(x: __m512, n: __m512i) -> __m512 =
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32::<23>(n)));
+        fn fraction(t: __m512) -> __m512 = _mm512_reduce_ps::<_MM_FROUND_TO_NEAREST_INT>(t);
+        fn scale_by_nearest_power(x: __m512, t: __m512) -> __m512 =
+            _mm512_scalef_ps(x, _mm512_sub_ps(t, _mm512_reduce_ps::<_MM_FROUND_TO_NEAREST_INT>(t)));
         fn bits(x: __m512) -> __m512i = _mm512_castps_si512(x);
         fn exponent(n: __m512i) -> __m512 = _mm512_castsi512_ps(_mm512_slli_epi32::<23>(n));
         fn store_bytes(x: __m512i, to: &mut [u8; LANES]) -> () =
-            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(x));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(_mm512_max_epi32(x, _mm512_setzero_si512())));
         fn load_i8(from: &[i8; LANES]) -> __m512 =
             _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast())));
         fn load_f16(from: &[f16; LANES]) -> __m512 = _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast()));
