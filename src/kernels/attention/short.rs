@@ -16,7 +16,7 @@ use std::ops::Range;
 pub(super) struct Head {
     /// Some queries, `[panels, head_size]`.
     queries: Aligned<[f32; LANES]>,
-    /// Scores of some queries, then weights: `[panels, keys]`.
+    /// Scores of some queries, then weights: `[panels, keys]`, the keys padded.
     weights: Aligned<[f32; LANES]>,
     /// Values whose channels are not whole vectors, padded: `[keys, channels]`.
     values: Aligned<[f32; LANES]>,
@@ -34,7 +34,8 @@ pub(super) fn attention<L: Lanes>(
     let (head_size, keys) = (query.columns(), key.rows());
     let channels = head_size.next_multiple_of(LANES);
     head.queries.grow(L::PANELS * channels);
-    head.weights.grow(L::PANELS * keys);
+    let padded_keys = keys.next_multiple_of(L::KEYS);
+    head.weights.grow(L::PANELS * padded_keys);
     let (values, stride) = pad(lanes, value, &mut head.values);
     for first in (0..query.rows()).step_by(L::PANELS * LANES) {
         let rows = first..query.rows().min(first + L::PANELS * LANES);
@@ -46,7 +47,7 @@ pub(super) fn attention<L: Lanes>(
             transpose(lanes, query.row_range(panel_rows(panel)), scale, to);
         }
         let queries = (&head.queries[..panels * channels], channels);
-        let weights = &mut head.weights[..panels * keys];
+        let weights = &mut head.weights[..panels * padded_keys];
         let highest = match panels {
             2 if L::PANELS == 2 => score::<L, 2>(lanes, queries, key, weights),
             _ => {
@@ -54,7 +55,8 @@ pub(super) fn attention<L: Lanes>(
                 [highest; 2]
             }
         };
-        for (panel, weights) in weights.chunks_exact_mut(keys).enumerate() {
+        for (panel, weights) in weights.chunks_exact_mut(padded_keys).enumerate() {
+            let weights = &mut weights[..keys];
             let inverse_sums = weigh(lanes, weights, highest[panel]);
             average(
                 lanes,
@@ -132,24 +134,18 @@ fn score<L: Lanes, const P: usize>(
     let mut highest = [lanes.splat(f32::NEG_INFINITY); P];
     let mut first = 0;
     while first < keys {
-        // The last ones are computed again where there are not enough.
-        if L::KEYS == 8 && keys >= 8 && keys - first > 4 {
-            first = first.min(keys - 8);
+        if L::KEYS == 8 && keys - first > 4 {
             score_some::<L, P, 8>(lanes, queries, key, first, scores, &mut highest);
             first += 8;
-        } else if keys >= 4 {
-            first = first.min(keys - 4);
+        } else {
             score_some::<L, P, 4>(lanes, queries, key, first, scores, &mut highest);
             first += 4;
-        } else {
-            score_some::<L, P, 1>(lanes, queries, key, first, scores, &mut highest);
-            first += 1;
         }
     }
     highest
 }
 
-/// The same for `N` keys from `first` on.
+/// The same for up to `N` keys from `first` on.
 #[inline(always)]
 fn score_some<L: Lanes, const P: usize, const N: usize>(
     lanes: L,
@@ -159,12 +155,15 @@ fn score_some<L: Lanes, const P: usize, const N: usize>(
     scores: &mut [[f32; LANES]],
     highest: &mut [L::F; P],
 ) {
-    assert!(first + N <= key.rows() && scores.len() == P * key.rows());
+    let padded_keys = scores.len() / P;
+    assert!(first < key.rows() && first + N <= padded_keys);
     assert!(key.columns() <= channels && queries.len() == P * channels);
+    // The last one stands for those that are missing.
     let mut keys = [key.as_ptr(); N];
     for (index, keys) in keys.iter_mut().enumerate() {
+        let row = (first + index).min(key.rows() - 1);
         // SAFETY: a row of the matrix.
-        *keys = unsafe { keys.add((first + index) * key.stride()) };
+        *keys = unsafe { keys.add(row * key.stride()) };
     }
     let mut sums = [[lanes.zero(); N]; P];
     for channel in 0..key.columns() {
@@ -181,9 +180,10 @@ fn score_some<L: Lanes, const P: usize, const N: usize>(
             }
         }
     }
-    let panels = scores.chunks_exact_mut(key.rows());
+    let panels = scores.chunks_exact_mut(padded_keys);
     for ((sums, scores), highest) in sums.iter().zip(panels).zip(highest) {
-        for (sum, score) in sums.iter().zip(&mut scores[first..first + N]) {
+        let scores: &mut [_; N] = scores[first..].first_chunk_mut().expect("padded");
+        for (sum, score) in sums.iter().zip(scores) {
             *highest = lanes.max(*sum, *highest);
             lanes.store(*sum, score);
         }
@@ -221,24 +221,19 @@ fn average<L: Lanes>(
         } else {
             1
         };
-        let mut first = 0;
-        while first < count {
-            // Sixteen have weights, be there so many queries or not; a single one is faster alone.
-            let several = count - first > 1;
+        // Sixteen have weights, be there so many queries or not.
+        for first in (0..count).step_by(L::QUERIES) {
             let parts = (weights, inverse_sums);
-            let queries = if several { L::QUERIES } else { 1 };
-            let at = (rows.start, first..count.min(first + queries), column);
-            first += queries;
+            let queries = first..count.min(first + L::QUERIES);
+            let at = (rows.start, queries, column);
             // SAFETY: the values have whole vectors of channels, as many as the columns need.
             unsafe {
                 let values = values.add(column);
-                match (chunks, several, L::QUERIES) {
-                    (2, true, 8) => average_some::<L, 8, 2>(lanes, parts, values, stride, at, out),
-                    (2, true, _) => average_some::<L, 2, 2>(lanes, parts, values, stride, at, out),
-                    (2, false, _) => average_some::<L, 1, 2>(lanes, parts, values, stride, at, out),
-                    (_, true, 8) => average_some::<L, 8, 1>(lanes, parts, values, stride, at, out),
-                    (_, true, _) => average_some::<L, 2, 1>(lanes, parts, values, stride, at, out),
-                    (_, false, _) => average_some::<L, 1, 1>(lanes, parts, values, stride, at, out),
+                match (chunks, L::QUERIES) {
+                    (2, 8) => average_some::<L, 8, 2>(lanes, parts, values, stride, at, out),
+                    (2, _) => average_some::<L, 2, 2>(lanes, parts, values, stride, at, out),
+                    (_, 8) => average_some::<L, 8, 1>(lanes, parts, values, stride, at, out),
+                    (_, _) => average_some::<L, 2, 1>(lanes, parts, values, stride, at, out),
                 }
             }
         }
