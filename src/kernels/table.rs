@@ -34,23 +34,26 @@ pub(crate) struct Table {
     pub(crate) matrix_product_f32: unsafe fn(&[f32], Matrix<'_>, MatrixMut<'_>),
 }
 
-/// `table!(NAME, PROOF, SUPPORTED, features FEATURES)`: a kernel's functions, each compiled with these features.
+/// `table!(NAME, PROOF, SUPPORTED, features FEATURES, LANES)`: a kernel's functions, each compiled with these features: those that
+/// multiply bytes with the first, the others with the second, so that kernels with the same lanes have them in common.
 macro_rules! table {
-    ($name:literal, $proof:path, $supported:path $(, features $features:literal)?) => {{
+    ($name:literal, $proof:path, $supported:path $(, features $features:literal, $lanes:literal)?) => {{
         table!(@functions $proof $(, $features)?;
+            linear(jobs: &mut dyn Jobs<'_>, add: bool) = |p| product::linear(p, jobs, add);
+            products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
+            attention(qkv: [Matrix<'_>; 3], heads: usize, scale: f32, scratch: &mut AttentionScratch, out: MatrixMut<'_>)
+                = |p| attention::attention(p, qkv, heads, scale, scratch, out);
+        );
+        table!(@functions $proof $(, $lanes)?;
             quantize_rows(x: Matrix<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
                 = |p| quantize::quantize_rows(p.lanes(), x, scale, out);
-            linear(jobs: &mut dyn Jobs<'_>, add: bool) = |p| product::linear(p, jobs, add);
             activate_quantize(y: MatrixMut<'_>, then: (Activation, &[f32]), out: QuantizedViewMut<'_>)
                 = |p| product::activate_quantize(p.lanes(), y, then, out);
-            products(a: QuantizedView<'_>, w: PackedLinear<'_>) = |p| product::products(p, a, w);
             layer_norm(x: MatrixMut<'_>, weight: &[f32], bias: &[f32], eps: f32)
                 = |p| layer_norm::layer_norm(p.lanes(), x, weight, bias, eps);
             layer_norm_quantize(x: MatrixMut<'_>, norm: Norm<'_>, scale: Option<&[f32]>, out: QuantizedViewMut<'_>)
                 = |p| layer_norm::layer_norm_quantize(p.lanes(), x, norm, scale, out);
             activation(x: &mut [f32], function: Activation) = |p| rows::activation(p.lanes(), x, function);
-            attention(qkv: [Matrix<'_>; 3], heads: usize, scale: f32, scratch: &mut AttentionScratch, out: MatrixMut<'_>)
-                = |p| attention::attention(p, qkv, heads, scale, scratch, out);
             softmax_rows(x: MatrixMut<'_>, scale: f32) = |p| rows::softmax_rows(p.lanes(), x, scale);
             embed_i8(word: &[i8], scale: f32, position: &[f16], out: &mut [f32])
                 = |p| rows::embed_i8(p.lanes(), word, scale, position, out);
@@ -94,49 +97,56 @@ pub(crate) static ALL: &[Table] = &[
         "amx",
         super::x86_64::amx::Amx::assume,
         super::x86_64::amx::supported,
-        features "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c"
+        features "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c",
+        "avx512f,avx512bw,avx512vl,avx512dq,fma,f16c"
     ),
     #[cfg(target_arch = "x86_64")]
     table!(
         "avx512-vnni",
         super::x86_64::avx512_vnni::Avx512Vnni::assume,
         super::x86_64::avx512_vnni::supported,
-        features "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c"
+        features "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma,f16c",
+        "avx512f,avx512bw,avx512vl,avx512dq,fma,f16c"
     ),
     #[cfg(target_arch = "x86_64")]
     table!(
         "avx-vnni",
         super::x86_64::avx_vnni::AvxVnni::assume,
         super::x86_64::avx_vnni::supported,
-        features "avx2,fma,f16c,avxvnni"
+        features "avx2,fma,f16c,avxvnni",
+        "avx2,fma,f16c"
     ),
     #[cfg(target_arch = "x86_64")]
     table!(
         "avx2",
         super::x86_64::avx2::Avx2::assume,
         super::x86_64::avx2::supported,
-        features "avx2,fma,f16c"
+        features "avx2,fma,f16c",
+        "avx2,fma,f16c"
     ),
     #[cfg(target_arch = "aarch64")]
     table!(
         "i8mm",
         super::aarch64::i8mm::I8mm::assume,
         super::aarch64::i8mm::supported,
-        features "neon,i8mm"
+        features "neon,i8mm",
+        "neon"
     ),
     #[cfg(target_arch = "aarch64")]
     table!(
         "dotprod",
         super::aarch64::dotprod::Dotprod::assume,
         super::aarch64::dotprod::supported,
-        features "neon,dotprod"
+        features "neon,dotprod",
+        "neon"
     ),
     #[cfg(target_arch = "aarch64")]
     table!(
         "neon",
         super::aarch64::neon::Neon::assume,
         super::aarch64::neon::supported,
-        features "neon"
+        features "neon",
+        "neon"
     ),
     table!(
         "generic",
