@@ -29,13 +29,13 @@ pub(crate) fn supported() -> bool {
 /// 6 rows × 1 panel: 24 accumulators, 6 times 16 bytes of a row and 2 weights in 32 registers.
 const HEIGHT: usize = 6;
 
-/// Rows of a tile less 128: for each block `[depth·4, rows, 16]`.
-pub(crate) struct Packed([[i8; 16]; MR * KC * 4]);
+/// Rows of a tile less 128: for each block `[depth, rows, 16]`.
+pub(crate) struct Packed([[i8; 16]; MR * KC]);
 
 impl Default for Packed {
     #[inline(always)]
     fn default() -> Self {
-        Packed([[0; 16]; MR * KC * 4])
+        Packed([[0; 16]; MR * KC])
     }
 }
 
@@ -64,9 +64,9 @@ fn multiply(packed: &mut [[i8; 16]], tile: Tile<'_>, accumulators: &mut [i32]) {
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
         for (row, rows) in blocks(tile.rows, HEIGHT) {
-            let packed = &mut packed[row * depth * 4..][..rows * depth * 4];
+            let packed = &mut packed[row * depth..][..rows * depth];
             for i in 0..rows {
-                let u = &tile.row(row + i)[first * 64..][..depth * 64];
+                let u = &tile.row(row + i)[first * 16..][..depth * 16];
                 let to = packed[i..].iter_mut().step_by(rows);
                 for (u, to) in u.as_chunks::<16>().0.iter().zip(to) {
                     *to = u.map(|u| (u ^ 0x80) as i8);
@@ -74,11 +74,11 @@ fn multiply(packed: &mut [[i8; 16]], tile: Tile<'_>, accumulators: &mut [i32]) {
             }
         }
         for panel in 0..tile.panels {
-            let weights = &tile.panel(panel)[first * 1024..][..depth * 1024];
+            let weights = &tile.panel(panel)[first * 256..][..depth * 256];
             let weights: &[Weights] = bytemuck::cast_slice(weights);
             let seed = sums(weights);
             for (row, rows) in blocks(tile.rows, HEIGHT) {
-                let a = &packed[row * depth * 4..][..rows * depth * 4];
+                let a = &packed[row * depth..][..rows * depth];
                 let to = &mut accumulators[(panel * MR + row) * LANES..][..rows * LANES];
                 match rows {
                     1 => block::<1>(a, weights, &seed, to, first == 0),

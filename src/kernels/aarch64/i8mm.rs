@@ -32,18 +32,18 @@ type Pair<T> = [T; 16];
 
 /// Rows and one panel of weights as the instruction takes them.
 pub(crate) struct Packed {
-    /// For each block `[depth·8, pairs]`.
-    rows: [Pair<u8>; MR / 2 * KC * 8],
-    /// Left and right half of the panel: `[2, depth·8, 4]`.
-    weights: [Pair<i8>; KC * 64],
+    /// For each block `[depth·2, pairs]`.
+    rows: [Pair<u8>; MR / 2 * KC * 2],
+    /// Left and right half of the panel: `[2, depth·2, 4]`.
+    weights: [Pair<i8>; KC * 16],
 }
 
 impl Default for Packed {
     #[inline(always)]
     fn default() -> Self {
         Packed {
-            rows: [[0; 16]; MR / 2 * KC * 8],
-            weights: [[0; 16]; KC * 64],
+            rows: [[0; 16]; MR / 2 * KC * 2],
+            weights: [[0; 16]; KC * 16],
         }
     }
 }
@@ -74,12 +74,12 @@ fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
         for (pair, height) in blocks(pairs, HEIGHT) {
-            let packed = &mut packed.rows[pair * depth * 8..][..height * depth * 8];
+            let packed = &mut packed.rows[pair * depth * 2..][..height * depth * 2];
             for i in 0..height {
                 let row = 2 * (pair + i);
-                let upper = &tile.row(row)[first * 64..][..depth * 64];
+                let upper = &tile.row(row)[first * 16..][..depth * 16];
                 // The product of an odd row's neighbour is not stored.
-                let lower = &tile.row((row + 1).min(tile.rows - 1))[first * 64..][..depth * 64];
+                let lower = &tile.row((row + 1).min(tile.rows - 1))[first * 16..][..depth * 16];
                 let to = packed[i..].iter_mut().step_by(height);
                 for ((upper, lower), to) in
                     upper.as_chunks().0.iter().zip(lower.as_chunks().0).zip(to)
@@ -89,11 +89,11 @@ fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
             }
         }
         for panel in 0..tile.panels {
-            let weights = &tile.panel(panel)[first * 1024..][..depth * 1024];
-            let (left, right) = packed.weights[..depth * 64].split_at_mut(depth * 32);
+            let weights = &tile.panel(panel)[first * 256..][..depth * 256];
+            let (left, right) = packed.weights[..depth * 16].split_at_mut(depth * 8);
             interleave(bytemuck::cast_slice(weights), left, right);
             for (pair, height) in blocks(pairs, HEIGHT) {
-                let rows = &packed.rows[pair * depth * 8..][..height * depth * 8];
+                let rows = &packed.rows[pair * depth * 2..][..height * depth * 2];
                 let count = (2 * height).min(tile.rows - 2 * pair);
                 let to = &mut accumulators[(panel * MR + 2 * pair) * LANES..][..count * LANES];
                 for (half, weights) in [&*left, &*right].into_iter().enumerate() {

@@ -10,8 +10,8 @@ pub(crate) mod neon;
 const MR: usize = 32;
 /// Panels of a full tile: what is computed once for the rows serves all of them.
 const NR: usize = 4;
-/// Depth in blocks of 64 that is packed at once: 32 rows of 512 bytes are 16 KiB, beside a panel's 8 KiB.
-const KC: usize = 8;
+/// Depth in sixteens that is packed at once: 32 rows of 512 bytes are 16 KiB, beside a panel's 8 KiB.
+const KC: usize = 32;
 
 /// Blocks of at most `height` rows, as equal as they can be: `(first row, rows)`.
 #[inline(always)]

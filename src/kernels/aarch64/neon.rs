@@ -32,13 +32,13 @@ pub(crate) fn supported() -> bool {
 /// products in 32 registers.
 const HEIGHT: usize = 4;
 
-/// Rows of a tile, four bytes less 128, then four of which it is 127 less: for each block `[depth·8, rows]`.
-pub(crate) struct Packed([[[i8; 4]; 2]; MR * KC * 8]);
+/// Rows of a tile, four bytes less 128, then four of which it is 127 less: for each block `[depth·2, rows]`.
+pub(crate) struct Packed([[[i8; 4]; 2]; MR * KC * 2]);
 
 impl Default for Packed {
     #[inline(always)]
     fn default() -> Self {
-        Packed([[[0; 4]; 2]; MR * KC * 8])
+        Packed([[[0; 4]; 2]; MR * KC * 2])
     }
 }
 
@@ -67,9 +67,9 @@ fn multiply(packed: &mut [[[i8; 4]; 2]], tile: Tile<'_>, accumulators: &mut [i32
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
         for (row, rows) in blocks(tile.rows, HEIGHT) {
-            let packed = &mut packed[row * depth * 8..][..rows * depth * 8];
+            let packed = &mut packed[row * depth * 2..][..rows * depth * 2];
             for i in 0..rows {
-                let u = &tile.row(row + i)[first * 64..][..depth * 64];
+                let u = &tile.row(row + i)[first * 16..][..depth * 16];
                 let to = packed[i..].iter_mut().step_by(rows);
                 for (u, to) in u.as_chunks().0.iter().zip(to) {
                     let u = u64::from_le_bytes(*u) ^ 0x7f7f_7f7f_8080_8080;
@@ -78,11 +78,11 @@ fn multiply(packed: &mut [[[i8; 4]; 2]], tile: Tile<'_>, accumulators: &mut [i32
             }
         }
         for panel in 0..tile.panels {
-            let weights = &tile.panel(panel)[first * 1024..][..depth * 1024];
+            let weights = &tile.panel(panel)[first * 256..][..depth * 256];
             let weights: &[Weights] = bytemuck::cast_slice(weights);
             let seed = sums(weights);
             for (row, rows) in blocks(tile.rows, HEIGHT) {
-                let a = &packed[row * depth * 8..][..rows * depth * 8];
+                let a = &packed[row * depth * 2..][..rows * depth * 2];
                 let to = &mut accumulators[(panel * MR + row) * LANES..][..rows * LANES];
                 block(a, weights, &seed, to, first == 0);
             }
@@ -97,8 +97,8 @@ type Weights = [[[i8; 16]; 4]; 2];
 #[inline]
 #[target_feature(enable = "neon")]
 fn sums(weights: &[Weights]) -> [int32x4_t; 4] {
-    // Pairs of neighbours, of which `KC`·8 fit in 16 bits.
-    const { assert!(KC * 8 * 256 <= i16::MAX as usize) }
+    // Pairs of neighbours, of which `KC`·2 fit in 16 bits.
+    const { assert!(KC * 2 * 256 <= i16::MAX as usize) }
     let mut sums = [[vdupq_n_s16(0); 4]; 2];
     for weights in weights {
         for (sums, weights) in sums.iter_mut().zip(weights) {

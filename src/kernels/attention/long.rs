@@ -112,7 +112,7 @@ fn score<P: Product>(product: P, state: &mut P::State, shape: Shape, part: Part,
             weights: signed(queries),
             rows: tile_rows::<P>(rows),
             panels: 1,
-            depth: shape.depth,
+            depth: shape.channels / LANES,
             row_stride: shape.depth,
             panel_stride: shape.depth * 64 * LANES,
         };
@@ -140,12 +140,12 @@ fn average<P: Product>(
             rows: tile_rows::<P>(rows),
             // The high bytes are one panel, the low bytes another.
             panels: 2,
-            depth: part.keys.div_ceil(64),
+            depth: part.keys.div_ceil(LANES),
             row_stride: KEY_DEPTH,
             panel_stride: KEY_DEPTH * 64 * LANES,
         };
         let products = head.products[2 * first..].as_flattened_mut();
-        product.tall(state, tile, products);
+        product.halves(state, tile, products);
     }
 }
 

@@ -83,6 +83,13 @@ pub(crate) trait Product: Copy {
     fn tall(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]) {
         self.multiply(state, tile, accumulators);
     }
+
+    /// [`Product::tall`] with the high bytes of one panel's weights of fifteen bits and their low bytes as another: sums with the same
+    /// 256·high + low, below 2²⁴ or all in the low ones. `depth` is at most eight.
+    #[inline(always)]
+    fn halves(self, state: &mut Self::State, tile: Tile<'_>, accumulators: &mut [i32]) {
+        self.tall(state, tile, accumulators);
+    }
 }
 
 /// What is done between the parts of a product.
@@ -124,29 +131,36 @@ pub(crate) const FULL_DEPTH: usize = 6;
 /// Up to `MR` rows of bytes against up to `NR` panels of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
-    /// `[rows, depth]`, rows `row_stride` apart.
+    /// `[rows, blocks]`, rows `row_stride` apart.
     pub(crate) rows_of_blocks: &'a [Block],
-    /// `[panels, depth, 16, 16, 4]`, panels `panel_stride` apart.
+    /// `[panels, blocks, 16, 16, 4]`, panels `panel_stride` apart.
     pub(crate) weights: &'a [i8],
     pub(crate) rows: usize,
     pub(crate) panels: usize,
-    /// Blocks of 64 along k.
+    /// Sixteens along k. Behind them a row's last block is zero, or the weights are.
     pub(crate) depth: usize,
-    /// Blocks from one row to the next, at least `depth`.
+    /// Blocks from one row to the next, at least `blocks`.
     pub(crate) row_stride: usize,
-    /// Weights from one panel to the next, at least those of `depth` blocks.
+    /// Weights from one panel to the next, at least those of `blocks` blocks.
     pub(crate) panel_stride: usize,
 }
 
 impl<'a> Tile<'a> {
+    /// Blocks of 64 along k.
+    #[inline(always)]
+    pub(crate) fn blocks(&self) -> usize {
+        self.depth.div_ceil(64 / LANES)
+    }
+
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &'a [u8] {
-        bytes(&self.rows_of_blocks[row * self.row_stride..][..self.depth])
+        let blocks = &self.rows_of_blocks[row * self.row_stride..][..self.blocks()];
+        &bytes(blocks)[..self.depth * LANES]
     }
 
     #[inline(always)]
     pub(crate) fn panel(&self, panel: usize) -> &'a [i8] {
-        &self.weights[panel * self.panel_stride..][..self.depth * 64 * LANES]
+        &self.weights[panel * self.panel_stride..][..self.depth * LANES * LANES]
     }
 
     /// What every kernel may rely on when it reads through pointers.
@@ -155,8 +169,8 @@ impl<'a> Tile<'a> {
         assert!(
             self.rows > 0
                 && self.panels > 0
-                && (self.rows - 1) * self.row_stride + self.depth <= self.rows_of_blocks.len()
-                && (self.panels - 1) * self.panel_stride + self.depth * 64 * LANES
+                && (self.rows - 1) * self.row_stride + self.blocks() <= self.rows_of_blocks.len()
+                && (self.panels - 1) * self.panel_stride + self.blocks() * 64 * LANES
                     <= self.weights.len()
                 && self.panels * mr * LANES <= accumulators.len()
                 && self.rows <= mr

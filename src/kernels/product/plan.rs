@@ -103,7 +103,7 @@ impl Plan {
             weights: &w.panels[step.panel * panel_stride + first_block * 64 * LANES..],
             rows: step.rows,
             panels: step.panels,
-            depth: self.group_depth.min(self.depth - first_block),
+            depth: 64 / LANES * self.group_depth.min(self.depth - first_block),
             row_stride: self.depth,
             panel_stride,
         }

@@ -180,7 +180,7 @@ pub(super) unsafe fn products<O: Operands>(tile: Tile<'_>) {
     // SAFETY: the caller's promise; the tile has so many blocks.
     unsafe {
         zero();
-        for block in 0..tile.depth {
+        for block in 0..tile.blocks() {
             operands.first(block);
             operands.second(block);
         }
@@ -314,7 +314,7 @@ pub(super) unsafe fn tall_products(tile: Tile<'_>) {
             a1 = inout(reg) sixteen_rows(tile, 1) => _,
             a2 = inout(reg) sixteen_rows(tile, 2) => _,
             a3 = inout(reg) sixteen_rows(tile, 3) => _,
-            depth = inout(reg) tile.depth => _,
+            depth = inout(reg) tile.blocks() => _,
             stride = in(reg) tile.row_stride * 64,
             line = in(reg) 64usize,
             options(nostack, readonly),

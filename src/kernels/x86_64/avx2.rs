@@ -28,8 +28,8 @@ pub(crate) fn supported() -> bool {
 const MR: usize = 6;
 /// Panels that share one widening of the rows.
 const NR: usize = 4;
-/// Depth in blocks of 64 that is widened at once: 6 rows of 512 are 6 KiB of 16-bit values, beside a panel's 8 KiB.
-const KC: usize = 8;
+/// Depth in sixteens that is widened at once: 6 rows of 512 are 6 KiB of 16-bit values, beside a panel's 8 KiB.
+const KC: usize = 32;
 
 impl Product for Avx2 {
     type Lanes = Avx2Lanes;
@@ -48,56 +48,152 @@ impl Product for Avx2 {
         // SAFETY: `self` proves that the CPU has the instructions.
         unsafe { multiply(tile, accumulators) }
     }
+
+    #[inline(always)]
+    fn halves(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
+        // SAFETY: `self` proves that the CPU has the instructions.
+        unsafe { halves(tile, accumulators) }
+    }
 }
 
-/// Rows of a tile in 16 bits, `[KC·16, MR, 4]`.
-type Wide = [[[i16; 4]; MR]; KC * 16];
+/// Rows of a tile in 16 bits, `[KC·4, MR, 4]`.
+type Wide = [[[i16; 4]; MR]; KC * 4];
 
+/// The bytes of each row from `first` on, for so many sixteens.
+#[inline]
 #[target_feature(enable = "avx2")]
-fn multiply(tile: Tile<'_>, accumulators: &mut [i32]) {
-    tile.check(accumulators, MR);
-    let mut wide: Wide = [[[0; 4]; MR]; KC * 16];
-    for first in (0..tile.depth).step_by(KC) {
-        let depth = KC.min(tile.depth - first);
-        for row in 0..tile.rows {
-            let blocks = &tile.rows_of_blocks[row * tile.row_stride + first..][..depth];
-            for (block, wide) in blocks.iter().zip(wide.as_chunks_mut::<16>().0) {
-                for (u, wide) in block.0.as_chunks::<4>().0.iter().zip(wide) {
-                    wide[row] = u.map(i16::from);
-                }
-            }
-        }
-        for panel in 0..tile.panels {
-            let weights = &tile.panel(panel)[first * 1024..][..depth * 1024];
-            let sums = &mut accumulators[panel * MR * LANES..][..MR * LANES];
-            match tile.rows {
-                1 => rows::<1>(&wide, weights, sums, first == 0),
-                2 => rows::<2>(&wide, weights, sums, first == 0),
-                3 => rows::<3>(&wide, weights, sums, first == 0),
-                4 => rows::<4>(&wide, weights, sums, first == 0),
-                5 => rows::<5>(&wide, weights, sums, first == 0),
-                6 => rows::<6>(&wide, weights, sums, first == 0),
-                rows => unreachable!("a tile of {rows} rows"),
-            }
+fn widen(tile: Tile<'_>, first: usize, depth: usize, wide: &mut Wide) {
+    for row in 0..tile.rows {
+        let fours = tile.row(row)[first * 16..][..depth * 16].as_chunks::<4>().0;
+        for (u, wide) in fours.iter().zip(&mut *wide) {
+            wide[row] = u.map(i16::from);
         }
     }
 }
 
-/// Σ over `weights`, `[depth·16, 16, 4]`, set or added to `accumulators`, `[MR, 16]`.
+#[target_feature(enable = "avx2")]
+fn multiply(tile: Tile<'_>, accumulators: &mut [i32]) {
+    tile.check(accumulators, MR);
+    let mut wide: Wide = [[[0; 4]; MR]; KC * 4];
+    for first in (0..tile.depth).step_by(KC) {
+        let depth = KC.min(tile.depth - first);
+        widen(tile, first, depth, &mut wide);
+        for panel in 0..tile.panels {
+            let weights = Bytes(&tile.panel(panel)[first * 256..][..depth * 256]);
+            let sums = &mut accumulators[panel * MR * LANES..][..MR * LANES];
+            some_rows(tile.rows, &wide, weights, sums, first == 0);
+        }
+    }
+}
+
+/// A product of values in eight bits and weights in sixteen is one of 16-bit numbers here: half of the products of bytes.
+#[target_feature(enable = "avx2")]
+fn halves(tile: Tile<'_>, accumulators: &mut [i32]) {
+    tile.check(accumulators, MR);
+    // 128 products of 255 and 15 bits: 30 bits.
+    assert!(tile.panels == 2 && tile.depth <= 8 && tile.depth <= KC);
+    let mut wide: Wide = [[[0; 4]; MR]; KC * 4];
+    widen(tile, 0, tile.depth, &mut wide);
+    let (high, low) = accumulators.split_at_mut(MR * LANES);
+    high.fill(0);
+    let weights = Halves {
+        high: tile.panel(0),
+        low: tile.panel(1),
+    };
+    some_rows(tile.rows, &wide, weights, &mut low[..MR * LANES], true);
+}
+
+/// Weights of a panel, `[depth·4, 16, 4]`.
+trait Weights: Copy {
+    /// Fours along k.
+    fn fours(self) -> usize;
+    /// Sixteen of them, from `at` on, in 16 bits.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, and there are so many.
+    unsafe fn load(self, at: usize) -> __m256i;
+}
+
+/// Sixteen bytes in 16 bits each.
+///
+/// # Safety
+/// The CPU has AVX2, and there are so many.
+#[inline(always)]
+unsafe fn sixteen(bytes: &[i8], at: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes.as_ptr().add(at).cast())) }
+}
+
+#[derive(Clone, Copy)]
+struct Bytes<'a>(&'a [i8]);
+
+impl Weights for Bytes<'_> {
+    #[inline(always)]
+    fn fours(self) -> usize {
+        self.0.len() / 64
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { sixteen(self.0, at) }
+    }
+}
+
+/// 256·high + low.
+#[derive(Clone, Copy)]
+struct Halves<'a> {
+    high: &'a [i8],
+    low: &'a [i8],
+}
+
+impl Weights for Halves<'_> {
+    #[inline(always)]
+    fn fours(self) -> usize {
+        self.high.len().min(self.low.len()) / 64
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let high = _mm256_slli_epi16::<8>(sixteen(self.high, at));
+            _mm256_add_epi16(high, sixteen(self.low, at))
+        }
+    }
+}
+
+/// [`rows`] of so many.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rows<const R: usize>(wide: &Wide, weights: &[i8], accumulators: &mut [i32], set: bool) {
+fn some_rows(
+    count: usize,
+    wide: &Wide,
+    weights: impl Weights,
+    accumulators: &mut [i32],
+    set: bool,
+) {
+    match count {
+        1 => rows::<1>(wide, weights, accumulators, set),
+        2 => rows::<2>(wide, weights, accumulators, set),
+        3 => rows::<3>(wide, weights, accumulators, set),
+        4 => rows::<4>(wide, weights, accumulators, set),
+        5 => rows::<5>(wide, weights, accumulators, set),
+        6 => rows::<6>(wide, weights, accumulators, set),
+        rows => unreachable!("a tile of {rows} rows"),
+    }
+}
+
+/// Σ over `weights`, set or added to `accumulators`, `[MR, 16]`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rows<const R: usize>(wide: &Wide, weights: impl Weights, accumulators: &mut [i32], set: bool) {
     for half in 0..2 {
         let mut sums = [[_mm256_setzero_si256(); 2]; R];
-        for (weights, wide) in weights.as_chunks::<64>().0.iter().zip(wide) {
-            let weights: &[i8; 32] = weights[half * 32..].first_chunk().expect("half of 64");
-            // SAFETY: 16 bytes each of 32.
-            let weights = unsafe {
-                [
-                    _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.as_ptr().cast())),
-                    _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.as_ptr().add(16).cast())),
-                ]
-            };
+        for (four, wide) in wide.iter().enumerate().take(weights.fours()) {
+            let at = four * 64 + half * 32;
+            // SAFETY: sixteen each of the 64 weights of a four.
+            let weights = unsafe { [weights.load(at), weights.load(at + 16)] };
             for (sums, wide) in sums.iter_mut().zip(wide) {
                 // SAFETY: four 16-bit values are eight bytes.
                 let u = _mm256_set1_epi64x(unsafe { wide.as_ptr().cast::<i64>().read_unaligned() });

@@ -85,14 +85,14 @@ unsafe fn rows<const R: usize, const P: usize, const STRIDE: usize>(
     let row = tile.row_stride * 16;
     let panel = tile.panel_stride;
     let mut sums = [[_mm512_setzero_si512(); P]; R];
-    for k in 0..tile.depth * 16 {
+    for k in 0..tile.depth * 4 {
         let mut weights = [_mm512_setzero_si512(); P];
         for (p, weights) in weights.iter_mut().enumerate() {
-            // SAFETY: 64 bytes of panel p, which has `depth` times 1,024.
+            // SAFETY: 64 bytes of panel p, which has `depth` times 256.
             *weights = unsafe { _mm512_loadu_si512(w.add(p * panel + k * 64).cast()) };
         }
         for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: row r has 16·depth groups of four bytes.
+            // SAFETY: row r has 4·depth groups of four bytes.
             let u = _mm512_set1_epi32(unsafe { *a.add(r * row + k) });
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = _mm512_dpbusd_epi32(*sum, u, weights);

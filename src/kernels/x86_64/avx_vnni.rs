@@ -76,8 +76,8 @@ unsafe fn rows<const R: usize>(tile: Tile<'_>, weights: &[i8], accumulators: &mu
     let w = weights.as_ptr();
     let row = tile.row_stride * 16;
     let mut sums = [[_mm256_setzero_si256(); 2]; R];
-    for k in 0..tile.depth * 16 {
-        // SAFETY: 64 bytes of a panel that has `depth` times 1,024.
+    for k in 0..tile.depth * 4 {
+        // SAFETY: 64 bytes of a panel that has `depth` times 256.
         let weights = unsafe {
             [
                 _mm256_loadu_si256(w.add(k * 64).cast()),
@@ -85,7 +85,7 @@ unsafe fn rows<const R: usize>(tile: Tile<'_>, weights: &[i8], accumulators: &mu
             ]
         };
         for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: row r has 16·depth groups of four bytes.
+            // SAFETY: row r has 4·depth groups of four bytes.
             let u = _mm256_set1_epi32(unsafe { *a.add(r * row + k) });
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = _mm256_dpbusd_avx_epi32(*sum, u, weights);
