@@ -93,6 +93,70 @@ fn tiny_and_huge_spans_do_not_trap() {
     }
 }
 
+/// Rows are looked at in fours: what is in one of them must not change what is said of its neighbours.
+#[test]
+fn what_is_not_finite_is_found_in_its_own_row() {
+    let random = &mut Random(13);
+    for k in [1, 16, 40, 64] {
+        let rows = 9;
+        let mut x = random.floats(rows * k, 4.0);
+        let all_finite = x.clone();
+        // Products of neighbouring rows overflow, though the rows are finite.
+        x[0] = 2e38;
+        x[k] = -2e38;
+        x[2 * k + k / 2] = f32::NAN;
+        x[4 * k + k - 1] = f32::INFINITY;
+        x[6 * k] = f32::NEG_INFINITY;
+        x[8 * k + k - 1] = f32::NAN;
+        for_each_kernel(|kernel| {
+            let found = quantized(kernel, &x, rows, k);
+            let finite = quantized(kernel, &all_finite, rows, k);
+            for row in 0..rows {
+                let range = found.view().ranges()[row];
+                let expected = !matches!(row, 2 | 4 | 6 | 8);
+                let context = format!("{kernel:?}, {k}, row {row}: {range:?}");
+                assert_eq!(range.scale.is_finite(), expected, "{context}");
+                assert_eq!(range.low.is_finite(), expected, "{context}");
+                if matches!(row, 3 | 5 | 7) {
+                    assert_eq!(range, finite.view().ranges()[row], "{context}");
+                    assert!(
+                        found.view().row(row).eq(finite.view().row(row)),
+                        "{context}"
+                    );
+                }
+            }
+        });
+    }
+}
+
+/// Where the span has but few of f32's steps, bytes are as near as those steps are, and none wraps around.
+#[test]
+fn values_far_from_zero_keep_their_digits() {
+    for offset in [1e3f32, 1e6, -1e6, 1e30] {
+        let step = f32::from_bits(offset.abs().to_bits() + 1) - offset.abs();
+        for steps in [1, 2, 3, 100, 255, 1000] {
+            let x: Vec<f32> = (0..60)
+                .map(|i| offset + step * (i * 7 % (steps + 1)) as f32)
+                .collect();
+            let expected = quantized(generic(), &x, 1, 60);
+            let range = expected.view().ranges()[0];
+            for (x, u) in x.iter().zip(expected.view().row(0)) {
+                let y = f64::from(range.low) + f64::from(range.scale) * f64::from(u);
+                let error = (y - f64::from(*x)).abs();
+                let bound = 0.501 * f64::from(range.scale) + f64::from(step);
+                assert!(error <= bound, "{x} of {offset} and {steps} steps: {y}");
+            }
+            for_each_kernel(|kernel| {
+                let found = quantized(kernel, &x, 1, 60);
+                assert!(
+                    found.view().row(0).eq(expected.view().row(0)),
+                    "{kernel:?}, {offset} and {steps} steps"
+                );
+            });
+        }
+    }
+}
+
 #[test]
 fn layer_norm_is_close_to_double_precision() {
     let random = &mut Random(12);
