@@ -17,7 +17,7 @@ use std::ops::Range;
 /// stay in the second-level cache (64 × 1,536 are 384 KiB in f32, 96 KiB in bytes).
 pub(super) const FEED_FORWARD_ROWS: usize = 64;
 
-/// Rows in which blocks grow: whole tiles of every kernel.
+/// Rows in which blocks grow: whole tiles of AMX. Kernels with lower ones level theirs within a block.
 const ROWS: usize = 32;
 
 /// Outputs of a part of a product: whole tiles of every kernel.
@@ -242,7 +242,7 @@ impl Forward<'_> {
             ..
         } = scratch;
         let (n, group) = (intermediate.n(), output.group());
-        // Of about equal height rather than full ones and a low rest.
+        // Of similar height rather than full ones and a low rest.
         let blocks = rows.len().div_ceil(FEED_FORWARD_ROWS * team.members());
         for block in ranges(rows.len(), ROWS, blocks) {
             let tokens = block.len();

@@ -62,7 +62,7 @@ pub(crate) trait Lanes: Copy {
     fn max_int(self, a: Self::I, b: Self::I) -> Self::I;
     /// x·2ⁿ by adding to the exponent bits: x and the result must be normal numbers.
     fn scale_by_power(self, x: Self::F, n: Self::I) -> Self::F;
-    /// t less the nearest integer, exactly.
+    /// t less the nearest integer, exactly, for t within ±2³¹.
     #[inline(always)]
     fn fraction(self, t: Self::F) -> Self::F {
         self.sub(t, self.to_float(self.round(t)))
@@ -76,12 +76,12 @@ pub(crate) trait Lanes: Copy {
     fn bits(self, x: Self::F) -> Self::I;
     /// 2ⁿ⁻¹²⁷ for the n in a lane's lowest nine bits, from 1 to 254.
     fn exponent(self, n: Self::I) -> Self::F;
-    /// `if x < −bound { −bound } else if x > bound { bound } else { x }`; NaN may become −bound or stay.
+    /// `if x < −bound { −bound } else if x > bound { bound } else { x }`; NaN may become ±bound or stay.
     #[inline(always)]
     fn clamp(self, x: Self::F, bound: f32) -> Self::F {
         self.min(self.splat(bound), self.max(self.splat(-bound), x))
     }
-    /// Lanes as bytes, saturated to 0…255. They must be within 16 bits.
+    /// Lanes as bytes, saturated to 0…255.
     fn store_bytes(self, x: Self::I, to: &mut [u8; LANES]);
 
     /// The same for four vectors, one behind the other: registers hold them all, and narrowing them together takes half of the

@@ -142,8 +142,9 @@ impl Kernel {
     /// Quantizes each row of `x`, `[rows, k]`, to bytes between its own minimum and maximum, after multiplying it by
     /// `input_scale`, `[k]`.
     ///
-    /// With x' = x·input_scale: low = min x', scale = (max x' − low)/255, u = round((x' − low)·(255/(max x' − low))),
-    /// ties to even. A row of one value gives u = 0 and scale = 0. A row that is not finite gives a range of NaN.
+    /// With x' = x·input_scale: low = min x', scale = (max x' − low)/255, and with inverse = 255/(max x' − low)
+    /// u = round(fma(x', inverse, −low·inverse)), ties to even, within 0…255. A row of one value gives u = 0 and scale = 0. A row that
+    /// is not finite gives a range of NaN.
     ///
     /// # Panics
     /// If the shapes differ.

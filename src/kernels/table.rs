@@ -1,4 +1,4 @@
-//! One table of functions for each kernel: everything over [`Lanes`](super::lanes::Lanes), compiled with its features.
+//! One table of functions for each kernel: everything over [`Lanes`](super::lanes::Lanes), compiled for its instructions.
 
 use super::attention::{self, AttentionScratch};
 use super::math::Activation;

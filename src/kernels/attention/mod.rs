@@ -21,8 +21,8 @@ pub struct AttentionScratch {
 }
 
 /// Longest sequences whose attention is computed in f32: about here it takes as long as in integers with AVX-512 VNNI and AVX-VNNI,
-/// and half as long at 24 tokens. (Measured beside each other on 2026-11-29: with AMX integers are a quarter faster at 64 tokens and
-/// even at 48; AVX2 has no product of bytes and is faster in f32 always.)
+/// and half as long at 24 tokens. (Measured beside each other on 2026-11-29: with AMX integers are a tenth faster at 64 tokens; AVX2
+/// has no product of bytes and is faster in f32 always.)
 const SHORT: usize = 64;
 
 /// out = softmax(scale·query·keyᵀ)·value for `heads` heads of equal size side by side.

@@ -14,7 +14,7 @@ use std::ops::Range;
 /// Working memory of one head.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// Some queries, `[panels, head_size]`.
+    /// Some queries, `[panels, head_size]`, the channels padded.
     queries: Aligned<[f32; LANES]>,
     /// Scores of some queries, then weights: `[panels, keys]`, the keys padded.
     weights: Aligned<[f32; LANES]>,
@@ -108,9 +108,6 @@ fn transpose<L: Lanes>(lanes: L, query: Matrix<'_>, scale: f32, to: &mut [[f32; 
     let scale = lanes.splat(scale);
     for (chunk, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let columns = chunk * LANES..query.columns().min((chunk + 1) * LANES);
-        if columns.start >= columns.end {
-            return;
-        }
         let mut block = [[0.0; LANES]; LANES];
         for (row, block) in block.iter_mut().enumerate().take(query.rows()) {
             let x = load(lanes, &query.row(row)[columns.clone()]);
@@ -213,6 +210,7 @@ fn average<L: Lanes>(
     rows: Range<usize>,
     out: &mut MatrixMut<'_>,
 ) {
+    const { assert!(L::QUERIES == 8 || L::QUERIES == 2) };
     let count = rows.len();
     let mut column = 0;
     while column < out.columns() {

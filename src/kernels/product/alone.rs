@@ -6,7 +6,7 @@ use super::{Accumulators, PackedLinear, Product, tiles};
 use crate::quantized::QuantizedView;
 use std::hint::black_box;
 
-/// The products of [`linear`](super::linear), tile by tile, and in its order where it has no rests; the sums are dropped.
+/// The products of [`linear`](super::linear), tile by tile, and in its order where all tiles are of full height; the sums are dropped.
 #[inline(always)]
 pub(crate) fn products<P: Product>(product: P, a: QuantizedView<'_>, w: PackedLinear<'_>) {
     if a.rows() == 0 || w.n == 0 {

@@ -1,8 +1,8 @@
 //! Products by tile registers: each tile is multiplied while the sums of the one before it are dequantized, so that neither waits
 //! for the other's results, and the next product follows without a pause.
 //!
-//! That is for whole panels and groups as models have them. Other products go tile by tile without that. Between two tiles there
-//! is little more than pointers to move: bounds are checked once for a product.
+//! That is for panels and groups as models have them. Other products, and the rests that it has no form for, go tile by tile without
+//! that. Between two tiles there is little more than pointers to move: bounds are checked once for a product.
 
 use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
@@ -79,7 +79,7 @@ struct Run<'r, 'j, 'a, P: Product> {
     out: Option<Out>,
 }
 
-/// A product whose tiles may be full: whole panels, groups of [`FULL_DEPTH`] blocks, and a last one of two, four or six.
+/// A product whose tiles may be full: whole pairs of panels, groups of [`FULL_DEPTH`] blocks, and a last one of two, four or six.
 #[derive(Clone, Copy)]
 struct Full<'p, 'a> {
     a: &'p QuantizedView<'a>,
@@ -158,8 +158,7 @@ pub(super) fn products<P: Product>(
     let Some(full) = Full::of(a, w) else {
         return false;
     };
-    let fits = rows.is_multiple_of(P::stride(N)) && panels.is_multiple_of(N);
-    if !fits || !full.has_whole_groups() {
+    if !rows.is_multiple_of(P::stride(N)) || !full.has_whole_groups() {
         return false;
     }
     let mut accumulators = Accumulators::default();
@@ -214,7 +213,7 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
         assert!(a.rows() > 0 && w.n > 0);
         let mut row = 0;
         if let Some(full) = Full::of(a, w) {
-            // Lower tiles have whole groups alone: more forms made the program larger than they are worth.
+            // More forms would make the program larger than they are worth.
             let has_low_form = full.has_whole_groups() && w.n.is_multiple_of(PANELS[1] * LANES);
             while row + P::LEAST_ROWS <= a.rows() {
                 let rows = row..a.rows().min(row + MAX_ROWS);
@@ -252,6 +251,8 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
         let Full { a, w, groups, .. } = full;
         const { assert!((COLUMNS / LANES).is_multiple_of(N)) };
         assert!(rows.len() <= P::stride(N) && P::stride(N) <= MAX_ROWS && rows.end <= a.rows());
+        // What `step` asks for: two panels go with more rows than a tile register has, four with fewer.
+        assert!((rows.len() > P::TILE_ROWS) == (N == PANELS[0]));
         let is_last_block = rows.end == a.rows();
         let panels = w.n / LANES;
         assert!(panels.is_multiple_of(N));
@@ -260,7 +261,7 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
             for group in 0..groups {
                 let is_last = group + 1 == groups;
                 for panel in (begin..end).step_by(N) {
-                    // SAFETY: `Full` saw all rows, panels and groups; the sums have room for a block's.
+                    // SAFETY: `Full` saw all rows, panels and groups; the height is that of N panels; the sums have room for a block's.
                     unsafe {
                         let (tile, depth) = full.tile(&rows, panel, group);
                         match depth {

@@ -273,3 +273,44 @@ fn the_longest_sequences_fit() {
         }
     });
 }
+
+/// Powers of two are made by other instructions where AVX-512 is: the same at every half, at both ends, and between.
+#[test]
+fn weights_are_the_same_powers_of_two_from_every_kernel() {
+    // Scores are exponents of 2 when this takes the factor away.
+    let scale = std::f32::consts::LN_2;
+    assert_eq!(scale * std::f32::consts::LOG2_E, 1.0);
+    let halves = (0..=300).map(|i| i as f32 * -0.5);
+    let near = [0.0, -0.5, -1.5, -2.5, -126.0, -126.5].into_iter();
+    let near = near.flat_map(|t: f32| {
+        let bits = t.abs().to_bits();
+        [bits + 1, bits.saturating_sub(1)].map(|bits| -f32::from_bits(bits))
+    });
+    let random = &mut Random(31);
+    let between: Vec<f32> = (0..200).map(|_| -127.0 * random.unit().abs()).collect();
+    let others = [-0.0, -1e-40, -1e9, f32::NEG_INFINITY];
+    let exponents: Vec<f32> = halves.chain(near).chain(between).chain(others).collect();
+    // One query, two keys with scores 0 and t, and values 0 and 1: 2ᵗ/(1 + 2ᵗ).
+    let average = |kernel: Kernel, t: f32| {
+        let (query, key, value, mut out) = ([1.0], [0.0, t], [0.0, 1.0], [0.0]);
+        let parts = [
+            Matrix::new(&query, 1, 1, 1),
+            Matrix::new(&key, 2, 1, 1),
+            Matrix::new(&value, 2, 1, 1),
+        ];
+        let to = MatrixMut::new(&mut out, 1, 1, 1);
+        kernel.attention(parts, 1, scale, &mut AttentionScratch::default(), to);
+        out[0]
+    };
+    for &t in &exponents {
+        let power = f64::from(t).max(-126.0).exp2();
+        let error = f64::from(average(generic(), t)) / (power / (1.0 + power)) - 1.0;
+        assert!(error.abs() < 4e-7, "{t}: {error:e}");
+    }
+    for_each_kernel(|kernel| {
+        for &t in &exponents {
+            let (found, expected) = (average(kernel, t), average(generic(), t));
+            assert_eq!(found.to_bits(), expected.to_bits(), "{kernel:?}, {t}");
+        }
+    });
+}

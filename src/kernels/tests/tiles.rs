@@ -7,7 +7,7 @@ fn layer([n, k]: [usize; 2], random: &mut Random) -> Layer {
     Layer::grouped([n, k], 384, random, |random| (random.next() % 255) as i8)
 }
 
-/// Groups as models have them, in whole tiles of the kernels that go from tile to tile without a pause: one block and several,
+/// Groups as models have them, by the kernels that go from tile to tile without a pause: one block and several,
 /// higher and lower ones, one group and several, more columns than go together, and rests of each.
 #[test]
 fn products_of_models_groups_equal_the_definition() {
@@ -55,7 +55,7 @@ fn products_of_models_groups_equal_the_definition() {
 )]
 fn products_that_follow_each_other_equal_each_alone() {
     let random = &mut Random(12);
-    // Two and three panels at a time, and rests.
+    // Two and four panels at a time, and rests.
     let ranges = [0..64, 64..96, 96..224, 224..272, 272..400];
     for k in [128, 384, 768] {
         let layer = layer([400, k], random);

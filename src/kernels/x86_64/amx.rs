@@ -161,8 +161,9 @@ impl Product for Amx {
     }
 
     const TILE_ROWS: usize = TILE;
-    /// Fewer go through AVX-512 VNNI: a tile takes about as long for one row as for sixteen. (Nanoseconds a product for one, two
-    /// and three rows: 16, 18, 20 by VNNI and 10 by tiles alone on the core; 21, 23, 25 and 39 with a busy neighbour.)
+    /// Fewer go through AVX-512 VNNI: a tile takes about as long for one row as for sixteen. Nanoseconds a product for one, two
+    /// and three rows: 16, 18, 20 by VNNI and 10 by tiles alone on the core; 21, 23, 25 and 39 with a busy neighbour. From three on
+    /// what is gained in the one case is more than what is lost in the other.
     const LEAST_ROWS: usize = 3;
     /// A block of one tile's height leaves room for sums and results beside its rows in a first-level cache of 48 KiB: with
     /// 64 rows, layers of 384 outputs took a tenth longer, though weights then came half as often from the second level.
@@ -192,12 +193,11 @@ impl Product for Amx {
         }
         // SAFETY: the tile passed its check and the registers have its shape.
         unsafe {
+            state.shape(tile.rows);
             if tile.rows > TILE {
-                state.shape(TILE);
                 tiles::products::<Square>(tile);
                 tiles::store(accumulators, tiles::square_places(tile.rows, MR));
             } else {
-                state.shape(tile.rows);
                 tiles::products::<Wide>(tile);
                 let stride = Self::stride(tile.panels);
                 tiles::store(accumulators, tiles::wide_places(tile.panels, stride));

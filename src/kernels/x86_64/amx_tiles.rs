@@ -57,7 +57,7 @@ impl Operands for Square {
 
     #[inline(always)]
     unsafe fn first(&self, block: usize) {
-        // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
+        // SAFETY: loads stay in the tile's rows and panels, which have the block.
         unsafe {
             asm!(
                 "tileloadd tmm4, [{rows} + {stride}]",
@@ -77,7 +77,7 @@ impl Operands for Square {
 
     #[inline(always)]
     unsafe fn second(&self, block: usize) {
-        // SAFETY: loads stay in the tile's panels, `depth` blocks each.
+        // SAFETY: loads stay in the tile's panels, which have the block.
         unsafe {
             asm!(
                 "tileloaddt1 tmm7, [{b} + {line}]",
@@ -133,7 +133,7 @@ impl Operands for Wide {
     #[inline(always)]
     unsafe fn first(&self, block: usize) {
         let weights = block * 64 * LANES;
-        // SAFETY: loads stay in the tile's rows and panels, `depth` blocks each.
+        // SAFETY: loads stay in the tile's rows and panels, which have the block.
         unsafe {
             asm!(
                 "tileloadd tmm4, [{rows} + {stride}]",
@@ -154,7 +154,7 @@ impl Operands for Wide {
     #[inline(always)]
     unsafe fn second(&self, block: usize) {
         let weights = block * 64 * LANES;
-        // SAFETY: loads stay in the tile's panels, `depth` blocks each.
+        // SAFETY: loads stay in the tile's panels, which have the block.
         unsafe {
             asm!(
                 "tileloaddt1 tmm7, [{b} + {line}]",
@@ -234,8 +234,7 @@ unsafe fn zero() {
 /// Where the results of [`Square`] begin, in rows of sixteen, with `stride` of them from panel to panel.
 #[inline(always)]
 pub(super) fn square_places(rows: usize, stride: usize) -> [usize; 4] {
-    // The second tile ends with the last row, where the rows are not two tiles.
-    let second = rows.saturating_sub(TILE).min(TILE);
+    let second = if rows > TILE { TILE } else { 0 };
     [0, second, stride, stride + second]
 }
 
@@ -272,10 +271,10 @@ fn panel(tile: Tile<'_>, index: usize) -> *const i8 {
     tile.panel(index.min(tile.panels - 1)).as_ptr()
 }
 
-/// Where tile `index` of a multiple of sixteen rows begins; the last one stands for those behind it.
+/// Where tile `index` of sixteen rows, or of those left, begins; the last one stands for those behind it.
 #[inline(always)]
 fn sixteen_rows(tile: Tile<'_>, index: usize) -> *const Block {
-    let first = (index * TILE).min(tile.rows - TILE);
+    let first = TILE * index.min((tile.rows - 1) / TILE);
     tile.rows_of_blocks[first * tile.row_stride..].as_ptr()
 }
 
@@ -285,7 +284,7 @@ fn sixteen_rows(tile: Tile<'_>, index: usize) -> *const Block {
 /// The tile registers are shaped for sixteen rows, and the tile passed its check with a multiple of them.
 #[inline(always)]
 pub(super) unsafe fn tall_products(tile: Tile<'_>) {
-    // SAFETY: loads stay in the tile's rows and its panel, `depth` blocks each.
+    // SAFETY: loads stay in the tile's rows and its panel, `blocks()` each.
     unsafe {
         asm!(
             "tilezero tmm0",
