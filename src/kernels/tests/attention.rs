@@ -289,7 +289,8 @@ fn weights_are_the_same_powers_of_two_from_every_kernel() {
     let random = &mut Random(31);
     let between: Vec<f32> = (0..200).map(|_| -127.0 * random.unit().abs()).collect();
     let others = [-0.0, -1e-40, -1e9, f32::NEG_INFINITY];
-    let exponents: Vec<f32> = halves.chain(near).chain(between).chain(others).collect();
+    let exponents = halves.chain(near).chain(between).chain(others);
+    let exponents: Vec<f32> = exponents.step_by(if cfg!(miri) { 50 } else { 1 }).collect();
     // One query, two keys with scores 0 and t, and values 0 and 1: 2ᵗ/(1 + 2ᵗ).
     let average = |kernel: Kernel, t: f32| {
         let (query, key, value, mut out) = ([1.0], [0.0, t], [0.0, 1.0], [0.0]);
