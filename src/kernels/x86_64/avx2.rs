@@ -33,7 +33,7 @@ const KC: usize = 32;
 
 impl Product for Avx2 {
     type Lanes = Avx2Lanes;
-    type State = ();
+    type State = Packed;
     const MR: usize = MR;
     const NR: usize = NR;
 
@@ -44,64 +44,83 @@ impl Product for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
-        unsafe { multiply(tile, accumulators) }
+        unsafe { multiply(&mut packed.0, tile, accumulators) }
     }
 
     #[inline(always)]
-    fn halves(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn halves(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
-        unsafe { halves(tile, accumulators) }
+        unsafe { halves(&mut packed.0, tile, accumulators) }
     }
 }
 
 /// Rows of a tile in 16 bits, `[KC·4, MR, 4]`.
 type Wide = [[[i16; 4]; MR]; KC * 4];
 
+/// Rows of the tile at hand. Between tiles it is not cleared, which would take as long as filling it.
+pub(crate) struct Packed(Wide);
+
+impl Default for Packed {
+    #[inline(always)]
+    fn default() -> Self {
+        Packed([[[0; 4]; MR]; KC * 4])
+    }
+}
+
 /// The bytes of each row from `first` on, for so many sixteens.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen(tile: Tile<'_>, first: usize, depth: usize, wide: &mut Wide) {
     for row in 0..tile.rows {
-        let fours = tile.row(row)[first * 16..][..depth * 16].as_chunks::<4>().0;
-        for (u, wide) in fours.iter().zip(&mut *wide) {
-            wide[row] = u.map(i16::from);
+        let sixteens = tile.row(row)[first * 16..][..depth * 16]
+            .as_chunks::<16>()
+            .0;
+        for (u, wide) in sixteens.iter().zip(wide.as_chunks_mut::<4>().0) {
+            // SAFETY: the pointer is that of sixteen bytes.
+            let u = _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(u.as_ptr().cast()) });
+            let (low, high) = (_mm256_castsi256_si128(u), _mm256_extracti128_si256::<1>(u));
+            // SAFETY: each pointer is that of four values of 16 bits, half of a register.
+            unsafe {
+                _mm_storel_epi64(wide[0][row].as_mut_ptr().cast(), low);
+                _mm_storeh_pd(wide[1][row].as_mut_ptr().cast(), _mm_castsi128_pd(low));
+                _mm_storel_epi64(wide[2][row].as_mut_ptr().cast(), high);
+                _mm_storeh_pd(wide[3][row].as_mut_ptr().cast(), _mm_castsi128_pd(high));
+            }
         }
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn multiply(tile: Tile<'_>, accumulators: &mut [i32]) {
+fn multiply(wide: &mut Wide, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
-    let mut wide: Wide = [[[0; 4]; MR]; KC * 4];
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
-        widen(tile, first, depth, &mut wide);
+        widen(tile, first, depth, wide);
         for panel in 0..tile.panels {
             let weights = Bytes(&tile.panel(panel)[first * 256..][..depth * 256]);
             let sums = &mut accumulators[panel * MR * LANES..][..MR * LANES];
-            some_rows(tile.rows, &wide, weights, sums, first == 0);
+            some_rows(tile.rows, wide, weights, sums, first == 0);
         }
     }
 }
 
 /// A product of values in eight bits and weights in sixteen is one of 16-bit numbers here: half of the products of bytes.
 #[target_feature(enable = "avx2")]
-fn halves(tile: Tile<'_>, accumulators: &mut [i32]) {
+fn halves(wide: &mut Wide, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
     // 128 products of 255 and 15 bits: 30 bits.
     const { assert!(KC >= 8) };
     assert!(tile.panels == 2 && tile.depth <= 8);
-    let mut wide: Wide = [[[0; 4]; MR]; KC * 4];
-    widen(tile, 0, tile.depth, &mut wide);
+    widen(tile, 0, tile.depth, wide);
     let (high, low) = accumulators.split_at_mut(MR * LANES);
     high.fill(0);
     let weights = Halves {
         high: tile.panel(0),
         low: tile.panel(1),
     };
-    some_rows(tile.rows, &wide, weights, &mut low[..MR * LANES], true);
+    some_rows(tile.rows, wide, weights, &mut low[..MR * LANES], true);
 }
 
 /// Weights of a panel, `[depth·4, 16, 4]`.
