@@ -46,20 +46,21 @@ impl Product for Avx2 {
     #[inline(always)]
     fn multiply(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
-        unsafe { multiply(&mut packed.0, tile, accumulators) }
+        unsafe { multiply(packed, tile, accumulators) }
     }
 
     #[inline(always)]
     fn halves(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
-        unsafe { halves(&mut packed.0, tile, accumulators) }
+        unsafe { halves(packed, tile, accumulators) }
     }
 }
 
 /// Rows of a tile in 16 bits, `[KC·4, MR, 4]`.
 type Wide = [[[i16; 4]; MR]; KC * 4];
 
-/// Rows of the tile at hand. Between tiles it is not cleared, which would take as long as filling it.
+/// Rows of the tile at hand. Between tiles it is not cleared, which would take as long as filling it. Each four begin on eight bytes.
+#[repr(C, align(64))]
 pub(crate) struct Packed(Wide);
 
 impl Default for Packed {
@@ -72,16 +73,16 @@ impl Default for Packed {
 /// The bytes of each row from `first` on, for so many sixteens.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen(tile: Tile<'_>, first: usize, depth: usize, wide: &mut Wide) {
+fn widen(tile: Tile<'_>, first: usize, depth: usize, wide: &mut Packed) {
     for row in 0..tile.rows {
         let sixteens = tile.row(row)[first * 16..][..depth * 16]
             .as_chunks::<16>()
             .0;
-        for (u, wide) in sixteens.iter().zip(wide.as_chunks_mut::<4>().0) {
+        for (u, wide) in sixteens.iter().zip(wide.0.as_chunks_mut::<4>().0) {
             // SAFETY: the pointer is that of sixteen bytes.
             let u = _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(u.as_ptr().cast()) });
             let (low, high) = (_mm256_castsi256_si128(u), _mm256_extracti128_si256::<1>(u));
-            // SAFETY: each pointer is that of four values of 16 bits, half of a register.
+            // SAFETY: each pointer is that of four values of 16 bits, half of a register, on eight bytes (`Packed`).
             unsafe {
                 _mm_storel_epi64(wide[0][row].as_mut_ptr().cast(), low);
                 _mm_storeh_pd(wide[1][row].as_mut_ptr().cast(), _mm_castsi128_pd(low));
@@ -93,34 +94,34 @@ fn widen(tile: Tile<'_>, first: usize, depth: usize, wide: &mut Wide) {
 }
 
 #[target_feature(enable = "avx2")]
-fn multiply(wide: &mut Wide, tile: Tile<'_>, accumulators: &mut [i32]) {
+fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
-        widen(tile, first, depth, wide);
+        widen(tile, first, depth, packed);
         for panel in 0..tile.panels {
             let weights = Bytes(&tile.panel(panel)[first * 256..][..depth * 256]);
             let sums = &mut accumulators[panel * MR * LANES..][..MR * LANES];
-            some_rows(tile.rows, wide, weights, sums, first == 0);
+            some_rows(tile.rows, &packed.0, weights, sums, first == 0);
         }
     }
 }
 
 /// A product of values in eight bits and weights in sixteen is one of 16-bit numbers here: half of the products of bytes.
 #[target_feature(enable = "avx2")]
-fn halves(wide: &mut Wide, tile: Tile<'_>, accumulators: &mut [i32]) {
+fn halves(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
     // 128 products of 255 and 15 bits: 30 bits.
     const { assert!(KC >= 8) };
     assert!(tile.panels == 2 && tile.depth <= 8);
-    widen(tile, 0, tile.depth, wide);
+    widen(tile, 0, tile.depth, packed);
     let (high, low) = accumulators.split_at_mut(MR * LANES);
     high.fill(0);
     let weights = Halves {
         high: tile.panel(0),
         low: tile.panel(1),
     };
-    some_rows(tile.rows, wide, weights, &mut low[..MR * LANES], true);
+    some_rows(tile.rows, &packed.0, weights, &mut low[..MR * LANES], true);
 }
 
 /// Weights of a panel, `[depth·4, 16, 4]`.
