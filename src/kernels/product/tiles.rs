@@ -60,7 +60,6 @@ struct Pending {
     to: Vectors<*mut [f32; LANES]>,
     add: bool,
     rows: usize,
-    panels: usize,
     /// Whether its product ends with it.
     is_end: bool,
 }
@@ -217,15 +216,13 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
             let has_low_form = full.has_whole_groups() && w.n.is_multiple_of(PANELS[1] * LANES);
             while row + P::LEAST_ROWS <= a.rows() {
                 let rows = row..a.rows().min(row + MAX_ROWS);
-                let is_low = rows.len() <= P::TILE_ROWS;
-                if is_low && !has_low_form {
-                    break;
+                let end = rows.end;
+                match P::panels(rows.len()) {
+                    2 => self.block::<2>(full, rows),
+                    _ if has_low_form => self.block::<4>(full, rows),
+                    _ => break,
                 }
-                row = rows.end;
-                match is_low {
-                    true => self.block::<4>(full, rows),
-                    false => self.block::<2>(full, rows),
-                }
+                row = end;
             }
         }
         if row < a.rows() {
@@ -251,8 +248,7 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
         let Full { a, w, groups, .. } = full;
         const { assert!((COLUMNS / LANES).is_multiple_of(N)) };
         assert!(rows.len() <= P::stride(N) && P::stride(N) <= MAX_ROWS && rows.end <= a.rows());
-        // What `step` asks for: two panels go with more rows than a tile register has, four with fewer.
-        assert!((rows.len() > P::TILE_ROWS) == (N == PANELS[0]));
+        assert!(P::panels(rows.len()) == N);
         let is_last_block = rows.end == a.rows();
         let panels = w.n / LANES;
         assert!(panels.is_multiple_of(N));
@@ -300,7 +296,6 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                             to,
                             add: self.add && is_last,
                             rows: rows.len(),
-                            panels: N,
                             is_end: is_last_block && is_last && panel + N == panels,
                         });
                     }
@@ -345,9 +340,8 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
                     to,
                     add,
                     rows,
-                    panels,
                     is_end,
-                }) if panels == N => {
+                }) if P::panels(rows) == N => {
                     let (product, lanes) = (self.product, self.product.lanes());
                     let sums = (full.as_ptr().cast(), P::stride(N));
                     if add {
@@ -380,7 +374,6 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
             to,
             add,
             rows,
-            panels,
             is_end,
         }) = self.pending.take()
         else {
@@ -389,6 +382,7 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
         let lanes = self.product.lanes();
         // SAFETY: as in `step`.
         unsafe {
+            let panels = P::panels(rows);
             let stride = P::stride(panels);
             let sums = ((*self.accumulators[0]).0.as_ptr().cast(), stride);
             match (panels, add) {
