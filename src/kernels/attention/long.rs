@@ -113,6 +113,7 @@ fn score<P: Product>(product: P, state: &mut P::State, shape: Shape, part: Part,
             rows: tile_rows::<P>(rows),
             panels: 1,
             depth: shape.channels / LANES,
+            same_rows: false,
             row_stride: shape.depth,
             panel_stride: shape.depth * 64 * LANES,
         };
@@ -141,6 +142,7 @@ fn average<P: Product>(
             // The high bytes are one panel, the low bytes another.
             panels: 2,
             depth: part.keys.div_ceil(LANES),
+            same_rows: false,
             row_stride: KEY_DEPTH,
             panel_stride: KEY_DEPTH * 64 * LANES,
         };

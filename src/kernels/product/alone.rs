@@ -2,7 +2,7 @@
 //! do says how well a kernel feeds it.
 
 use super::plan::Plan;
-use super::{Accumulators, PackedLinear, Product, tiles};
+use super::{PackedLinear, Product, Room, tiles};
 use crate::quantized::QuantizedView;
 use std::hint::black_box;
 
@@ -16,11 +16,12 @@ pub(crate) fn products<P: Product>(product: P, a: QuantizedView<'_>, w: PackedLi
     if P::TILE_ROWS > 1 && tiles::products(product, &mut state, &a, &w) {
         return;
     }
-    let mut accumulators = Accumulators::default();
+    let mut room = Room::new();
+    let (accumulators, _) = room.split::<P>();
     let mut plan = Plan::of(&a, &w);
     while let Some(step) = plan.next::<P>() {
         let tile = plan.tile(&a, &w, step);
-        product.multiply(&mut state, tile, &mut accumulators.0);
-        black_box(&mut accumulators);
+        product.multiply(&mut state, tile, accumulators);
+        black_box(&mut *accumulators);
     }
 }

@@ -12,7 +12,7 @@ use crate::rows;
 use std::ops::Range;
 
 /// Most rows whose results lie in f32 at a time: with a group of 384 outputs 48 KiB, in a second-level cache at worst.
-const ROWS: usize = 32;
+const ROWS: usize = 64;
 
 /// A kernel's [`activate_quantize`], compiled.
 pub(crate) type ActivateQuantize =

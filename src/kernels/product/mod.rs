@@ -20,6 +20,7 @@ pub(crate) use run::linear;
 use super::lanes::{LANES, Lanes};
 use super::math::Activation;
 use super::quantized::{Block, bytes};
+use std::mem::MaybeUninit;
 
 /// What an instruction set adds to its [`Lanes`]: exact products of bytes.
 pub(crate) trait Product: Copy {
@@ -40,7 +41,7 @@ pub(crate) trait Product: Copy {
     /// Fewest rows of a tile in tile registers.
     const LEAST_ROWS: usize = 1;
     /// Rows for which weights are read once from the second-level cache or beyond.
-    const BLOCK_ROWS: usize = MAX_BLOCK_ROWS;
+    const BLOCK_ROWS: usize = 64;
     /// Panels of the tiles of so many rows.
     #[inline(always)]
     fn panels(_rows: usize) -> usize {
@@ -139,6 +140,8 @@ pub(crate) struct Tile<'a> {
     pub(crate) panels: usize,
     /// Sixteens along k. Behind them a row's last block is zero, or the weights are.
     pub(crate) depth: usize,
+    /// Whether the rows are those of the last tile that was multiplied with this state.
+    pub(crate) same_rows: bool,
     /// Blocks from one row to the next, at least `blocks`.
     pub(crate) row_stride: usize,
     /// Weights from one panel to the next, at least those of `blocks` blocks.
@@ -161,6 +164,16 @@ impl<'a> Tile<'a> {
     #[inline(always)]
     pub(crate) fn panel(&self, panel: usize) -> &'a [i8] {
         &self.weights[panel * self.panel_stride..][..self.depth * LANES * LANES]
+    }
+
+    /// A panel with all of its blocks, whatever of the last one lies behind the depth.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only AVX2 takes more than the depth")
+    )]
+    #[inline(always)]
+    pub(crate) fn whole_panel(&self, panel: usize) -> &'a [i8] {
+        &self.weights[panel * self.panel_stride..][..self.blocks() * 64 * LANES]
     }
 
     /// What every kernel may rely on when it reads through pointers.
@@ -219,12 +232,44 @@ impl Default for Accumulators {
 }
 
 /// Most rows of any kernel's block.
-const MAX_BLOCK_ROWS: usize = 64;
+const MAX_BLOCK_ROWS: usize = 128;
 
-/// What the groups of some rows so far add up to, one of these for each row.
-#[derive(Clone, Copy, Default)]
+/// Working memory of products that go tile by tile.
+#[repr(C, align(64))]
+struct Room {
+    accumulators: MaybeUninit<[i32; MAX_BLOCK_ROWS * MAX_PANELS * LANES]>,
+    /// For each row of a block.
+    partial: MaybeUninit<[Partial; MAX_BLOCK_ROWS]>,
+}
+
+/// What the groups of a row so far add up to.
 #[repr(C, align(64))]
 struct Partial([[f32; LANES]; MAX_PANELS]);
+
+impl Room {
+    #[inline(always)]
+    fn new() -> Self {
+        Room {
+            accumulators: MaybeUninit::uninit(),
+            partial: MaybeUninit::uninit(),
+        }
+    }
+
+    /// Room for the accumulators of a kernel's tiles, zero, and for sums, which are not written yet.
+    #[inline(always)]
+    fn split<P: Product>(&mut self) -> (&mut [i32], *mut Partial) {
+        const { assert!(P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
+        const { assert!(P::NR <= MAX_PANELS) };
+        let first: *mut i32 = self.accumulators.as_mut_ptr().cast();
+        let count = P::MR * P::NR * LANES;
+        // SAFETY: there is room for so many, and zeros are numbers.
+        let accumulators = unsafe {
+            first.write_bytes(0, count);
+            std::slice::from_raw_parts_mut(first, count)
+        };
+        (accumulators, self.partial.as_mut_ptr().cast())
+    }
+}
 
 /// A kernel's [`linear`], compiled.
 pub(crate) type Linear = unsafe fn(&mut dyn Jobs<'_>, bool);

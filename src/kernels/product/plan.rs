@@ -32,6 +32,8 @@ pub(super) struct Step {
     pub(super) panel: usize,
     pub(super) panels: usize,
     pub(super) group: usize,
+    /// Whether the step before had the same rows and group.
+    same_rows: bool,
 }
 
 impl Plan {
@@ -56,8 +58,13 @@ impl Plan {
         if self.block >= self.rows {
             return None;
         }
-        let end = self.rows.min(self.block + P::BLOCK_ROWS);
-        let block_rows = end - self.block;
+        // Blocks of equal height too.
+        let left = self.rows - self.block;
+        let block_rows = match P::TILE_ROWS {
+            1 => left.div_ceil(left.div_ceil(P::BLOCK_ROWS)),
+            _ => left.min(P::BLOCK_ROWS),
+        };
+        let end = self.block + block_rows;
         // Tiles of equal height rather than full ones and a low rest, unless that saves nothing.
         let height = match P::TILE_ROWS {
             1 => block_rows.div_ceil(block_rows.div_ceil(P::MR)),
@@ -70,6 +77,7 @@ impl Plan {
             panel: self.panel,
             panels: P::panels(block_rows).min(self.panels - self.panel),
             group: self.group,
+            same_rows: self.panel > 0 && self.groups == 1 && height >= block_rows,
         };
         self.row += step.rows;
         if self.row >= end {
@@ -104,6 +112,7 @@ impl Plan {
             rows: step.rows,
             panels: step.panels,
             depth: 64 / LANES * self.group_depth.min(self.depth - first_block),
+            same_rows: step.same_rows,
             row_stride: self.depth,
             panel_stride,
         }

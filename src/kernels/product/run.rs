@@ -3,24 +3,22 @@
 use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
 use super::plan::{Plan, Step};
-use super::{
-    Accumulators, LANES, MAX_BLOCK_ROWS, MAX_PANELS, PackedLinear, Partial, Product, tiles,
-};
+use super::{LANES, MAX_BLOCK_ROWS, MAX_PANELS, PackedLinear, Partial, Product, Room, tiles};
 use crate::lanes::Lanes;
 use crate::matrix::MatrixMut;
 use crate::quantized::{QuantizedView, RowRange};
-use std::mem::MaybeUninit;
 
 /// out = a·wᵀ + bias of each product, or with `add` out + that.
 #[inline(always)]
 pub(crate) fn linear<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: bool) {
-    const { assert!(P::NR <= MAX_PANELS && P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
     let mut state = P::State::default();
     if P::TILE_ROWS > 1 {
         return tiles::linear(product, &mut state, jobs, add);
     }
+    let mut room = Room::new();
+    let mut room = room.split::<P>();
     while let Some((a, w)) = jobs.next() {
-        one_by_one(product, &mut state, (&a, &w), jobs.out(), add);
+        one_by_one(product, &mut state, &mut room, (&a, &w), jobs.out(), add);
         jobs.end();
     }
 }
@@ -30,28 +28,24 @@ pub(crate) fn linear<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: b
 pub(super) fn one_by_one<P: Product>(
     product: P,
     state: &mut P::State,
+    (accumulators, partial): &mut (&mut [i32], *mut Partial),
     (a, w): (&QuantizedView<'_>, &PackedLinear<'_>),
     mut out: MatrixMut<'_>,
     add: bool,
 ) {
     assert!(a.rows() == out.rows() && w.n == out.columns());
     let mut plan = Plan::of(a, w);
-    let mut accumulators = Accumulators::default();
-    let mut block = MaybeUninit::uninit();
-    let mut partial: &mut [Partial] = &mut [];
-    if plan.groups > 1 {
-        partial = block.write([Partial::default(); MAX_BLOCK_ROWS]);
-    }
     while let Some(step) = plan.next::<P>() {
         let tile = plan.tile(a, w, step);
-        product.multiply(state, tile, &mut accumulators.0);
-        let rows = step.row - step.block..step.row - step.block + step.rows;
+        product.multiply(state, tile, accumulators);
+        let first = step.row - step.block;
+        assert!(first + step.rows <= MAX_BLOCK_ROWS);
         let dequantize = Dequantize {
             ranges: &a.ranges[step.row * plan.groups + step.group..],
             groups: plan.groups,
-            accumulators: accumulators.0.as_chunks().0,
+            accumulators: accumulators.as_chunks().0,
             stride: P::stride(step.panels),
-            partial: partial.get_mut(rows).unwrap_or_default().as_mut_ptr(),
+            partial: partial.wrapping_add(first),
             step,
             w,
         };
@@ -67,8 +61,8 @@ struct Dequantize<'a> {
     groups: usize,
     accumulators: &'a [[i32; LANES]],
     stride: usize,
-    /// What earlier groups add up to: one of these for each of the step's rows, unless there is but one group. A pointer, for
-    /// rows are read and written through it in turns.
+    /// What earlier groups add up to: room for one of these for each of the step's rows, written by the first group. A pointer, for rows
+    /// are read and written through it in turns.
     partial: *mut Partial,
     step: Step,
     w: &'a PackedLinear<'a>,
@@ -88,7 +82,7 @@ impl Dequantize<'_> {
         let (column, width) = (panel * LANES, panels * LANES);
         let Some((out, add)) = out else {
             let to = self.partial_rows(0);
-            // SAFETY: where there are later groups there is one for each of the rows, with MAX_PANELS panels.
+            // SAFETY: there is room for each of the rows, with MAX_PANELS panels.
             return unsafe {
                 match panels {
                     4 => self.rows::<L, 4, false>(lanes, 0, to).all(),

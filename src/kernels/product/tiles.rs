@@ -8,7 +8,7 @@ use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
 use super::plan::Plan;
 use super::run::one_by_one;
-use super::{Accumulators, FULL_DEPTH, FullTile, LANES, Nothing, PackedLinear, Product};
+use super::{Accumulators, FULL_DEPTH, FullTile, LANES, Nothing, PackedLinear, Product, Room};
 use crate::matrix::MatrixMut;
 use crate::quantized::QuantizedView;
 use std::cell::UnsafeCell;
@@ -229,7 +229,16 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
             self.flush();
             let rest = a.row_range(row..a.rows());
             let out = self.jobs.out().split_rows(row).1;
-            one_by_one(self.product, self.state, (&rest, w), out, self.add);
+            let mut room = Room::new();
+            let mut room = room.split::<P>();
+            one_by_one(
+                self.product,
+                self.state,
+                &mut room,
+                (&rest, w),
+                out,
+                self.add,
+            );
             self.end();
         }
     }

@@ -1,10 +1,15 @@
 //! Integer products on AVX2: bytes widened to 16 bits and `vpmaddwd`, which cannot overflow or saturate here (the usual
 //! `vpmaddubsw` saturates).
+//!
+//! Widening takes no shuffle: the even and the odd bytes of words are cut out of them by shifts, so that an accumulator is a
+//! column's sum. Rows are widened once for some panels, a panel once for all the rows of a block.
 
 use super::avx2_lanes::{self, Avx2Lanes};
 use crate::lanes::LANES;
 use crate::product::{Product, Tile};
+use crate::quantized::bytes;
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -23,19 +28,25 @@ pub(crate) fn supported() -> bool {
     avx2_lanes::supported()
 }
 
-/// 6 rows × half a panel: 12 accumulators of two partial sums for each of four columns, 2 weights, a broadcast and a
-/// product in 16 registers.
-const MR: usize = 6;
+/// Rows of a block: what a panel is widened for.
+const MR: usize = 128;
 /// Panels that share one widening of the rows.
 const NR: usize = 4;
-/// Depth in sixteens that is widened at once: 6 rows of 512 are 6 KiB of 16-bit values, beside a panel's 8 KiB.
-const KC: usize = 32;
+/// Rows that are multiplied at a time: 12 accumulators, 2 weights, a broadcast and a product in 16 registers.
+const ROWS: usize = 6;
+/// Inputs in the widening: the even ones and the odd ones are a register of a row each.
+const CHUNK: usize = 32;
+/// Chunks that are widened at once. A panel's, of 384 inputs, are 12 KiB in the first-level cache.
+const KC: usize = 12;
+/// Pairs of 16-bit inputs in a register.
+const PAIRS: usize = 8;
 
 impl Product for Avx2 {
     type Lanes = Avx2Lanes;
-    type State = Packed;
+    type State = Widened;
     const MR: usize = MR;
     const NR: usize = NR;
+    const BLOCK_ROWS: usize = MR;
 
     #[inline(always)]
     fn lanes(self) -> Avx2Lanes {
@@ -44,199 +55,279 @@ impl Product for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn multiply(self, widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
-        unsafe { multiply(packed, tile, accumulators) }
+        unsafe { multiply(widened, tile, accumulators) }
     }
 
     #[inline(always)]
-    fn halves(self, packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
+    fn halves(self, widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
         // SAFETY: `self` proves that the CPU has the instructions.
-        unsafe { halves(packed, tile, accumulators) }
+        unsafe { halves(widened, tile, accumulators) }
     }
 }
 
-/// Rows of a tile in 16 bits, `[KC·4, MR, 4]`.
-type Wide = [[[i16; 4]; MR]; KC * 4];
+/// A register, in memory that is written before it is read.
+type Register = MaybeUninit<__m256i>;
 
-/// Rows of the tile at hand. Between tiles it is not cleared, which would take as long as filling it. Each four begin on eight bytes.
-#[repr(C, align(64))]
-pub(crate) struct Packed(Wide);
+/// A tile's rows and a panel's weights in 16 bits. For each chunk of 32 inputs the even ones in pairs (0 and 2, 4 and 6, …), then
+/// the odd ones.
+pub(crate) struct Widened {
+    rows: [Row; MR],
+    /// How many rows and chunks of them are written.
+    written: (usize, usize),
+    panel: Panel,
+}
 
-impl Default for Packed {
+/// `[KC, 2]` registers of eight pairs.
+type Row = [[Register; 2]; KC];
+
+/// `[KC, 2, 8, 2]` registers of a pair for each of eight columns.
+type Panel = [[[[Register; 2]; PAIRS]; 2]; KC];
+
+impl Default for Widened {
     #[inline(always)]
     fn default() -> Self {
-        Packed([[[0; 4]; MR]; KC * 4])
+        Widened {
+            rows: [[[MaybeUninit::uninit(); 2]; KC]; MR],
+            written: (0, 0),
+            panel: [[[[MaybeUninit::uninit(); 2]; PAIRS]; 2]; KC],
+        }
     }
 }
 
-/// The bytes of each row from `first` on, for so many sixteens.
+/// Chunks from one input on, a multiple of 64. A chunk that is but half of the depth is multiplied whole: there the rows are zero, or
+/// the weights are.
+#[derive(Clone, Copy)]
+struct Depth {
+    first: usize,
+    chunks: usize,
+}
+
+impl Depth {
+    fn of(tile: Tile<'_>, first: usize) -> Self {
+        Depth {
+            first,
+            chunks: KC.min((tile.depth * LANES - first).div_ceil(CHUNK)),
+        }
+    }
+}
+
+/// The rows of a tile, unless they are still there.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen(tile: Tile<'_>, first: usize, depth: usize, wide: &mut Packed) {
-    for row in 0..tile.rows {
-        let sixteens = tile.row(row)[first * 16..][..depth * 16]
-            .as_chunks::<16>()
-            .0;
-        for (u, wide) in sixteens.iter().zip(wide.0.as_chunks_mut::<4>().0) {
-            // SAFETY: the pointer is that of sixteen bytes.
-            let u = _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(u.as_ptr().cast()) });
-            let (low, high) = (_mm256_castsi256_si128(u), _mm256_extracti128_si256::<1>(u));
-            // SAFETY: each pointer is that of four values of 16 bits, half of a register, on eight bytes (`Packed`).
-            unsafe {
-                _mm_storel_epi64(wide[0][row].as_mut_ptr().cast(), low);
-                _mm_storeh_pd(wide[1][row].as_mut_ptr().cast(), _mm_castsi128_pd(low));
-                _mm_storel_epi64(wide[2][row].as_mut_ptr().cast(), high);
-                _mm_storeh_pd(wide[3][row].as_mut_ptr().cast(), _mm_castsi128_pd(high));
-            }
+fn widen_rows(tile: Tile<'_>, depth: Depth, widened: &mut Widened) {
+    let all = tile.depth * LANES <= KC * CHUNK;
+    if tile.same_rows && all && widened.written == (tile.rows, depth.chunks) {
+        return;
+    }
+    widened.written = (tile.rows, depth.chunks);
+    for (row, to) in widened.rows.iter_mut().enumerate().take(tile.rows) {
+        let row = &bytes(&tile.rows_of_blocks[row * tile.row_stride..][..tile.blocks()]);
+        let chunks = row[depth.first..].as_chunks::<CHUNK>().0;
+        for (u, [even, odd]) in chunks.iter().zip(to).take(depth.chunks) {
+            // SAFETY: the pointer is that of 32 bytes.
+            let u = unsafe { _mm256_loadu_si256(u.as_ptr().cast()) };
+            even.write(_mm256_and_si256(u, _mm256_set1_epi16(0xff)));
+            odd.write(_mm256_srli_epi16::<8>(u));
+        }
+    }
+}
+
+/// Weights of a panel, `[depth·4, 16, 4]`.
+trait Weights {
+    /// The even and the odd ones of 32, from `at` on, in 16 bits.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, and there are so many.
+    unsafe fn load(&self, at: usize) -> [__m256i; 2];
+}
+
+/// 32 bytes of weights.
+///
+/// # Safety
+/// The CPU has AVX2, and there are so many from `at` on.
+#[inline(always)]
+unsafe fn load(weights: &[i8], at: usize) -> __m256i {
+    debug_assert!(at + 32 <= weights.len());
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_loadu_si256(weights.as_ptr().add(at).cast()) }
+}
+
+struct Bytes<'a>(&'a [i8]);
+
+impl Weights for Bytes<'_> {
+    #[inline(always)]
+    unsafe fn load(&self, at: usize) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let w = load(self.0, at);
+            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w));
+            [even, _mm256_srai_epi16::<8>(w)]
+        }
+    }
+}
+
+/// 256·high + low.
+struct Halves<'a> {
+    high: Bytes<'a>,
+    low: Bytes<'a>,
+}
+
+impl Weights for Halves<'_> {
+    #[inline(always)]
+    unsafe fn load(&self, at: usize) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let high = load(self.high.0, at);
+            let [even, odd] = self.low.load(at);
+            let high_odd = _mm256_andnot_si256(_mm256_set1_epi16(0xff), high);
+            [
+                _mm256_add_epi16(even, _mm256_slli_epi16::<8>(high)),
+                _mm256_add_epi16(odd, high_odd),
+            ]
+        }
+    }
+}
+
+/// The weights of a panel.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen_panel(weights: impl Weights, depth: Depth, panel: &mut Panel) {
+    for (chunk, [even, odd]) in panel.iter_mut().enumerate().take(depth.chunks) {
+        let at = (depth.first + chunk * CHUNK) * LANES;
+        let halves = even
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(odd.as_flattened_mut());
+        for (half, (even, odd)) in halves.enumerate() {
+            // SAFETY: the depth's chunks lie within the tile's blocks, which `Tile::check` found.
+            let [e, o] = unsafe { weights.load(at + half * 32) };
+            even.write(e);
+            odd.write(o);
         }
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
+fn multiply(widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
-    for first in (0..tile.depth).step_by(KC) {
-        let depth = KC.min(tile.depth - first);
-        widen(tile, first, depth, packed);
+    for first in (0..tile.depth * LANES).step_by(KC * CHUNK) {
+        let depth = Depth::of(tile, first);
+        widen_rows(tile, depth, widened);
         for panel in 0..tile.panels {
-            let weights = Bytes(&tile.panel(panel)[first * 256..][..depth * 256]);
+            widen_panel(Bytes(tile.whole_panel(panel)), depth, &mut widened.panel);
             let sums = &mut accumulators[panel * MR * LANES..][..MR * LANES];
-            some_rows(tile.rows, &packed.0, weights, sums, first == 0);
+            // The next panel's, in the order of a product: of this tile, or behind it of the next tile, which begins with the first
+            // panel's next group if it has one.
+            let next = match panel + 1 < tile.panels {
+                true => (panel + 1) * tile.panel_stride + first * LANES,
+                false if tile.panel_stride == tile.blocks() * 64 * LANES => {
+                    tile.panels * tile.panel_stride
+                }
+                false => (first + depth.chunks * CHUNK) * LANES,
+            };
+            let next = tile.weights.as_ptr().wrapping_add(next);
+            rows(widened, tile.rows, depth, sums, (first > 0, next));
         }
     }
 }
 
 /// A product of values in eight bits and weights in sixteen is one of 16-bit numbers here: half of the products of bytes.
 #[target_feature(enable = "avx2")]
-fn halves(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
+fn halves(widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
     // 128 products of 255 and 15 bits: 30 bits.
-    const { assert!(KC >= 8) };
-    assert!(tile.panels == 2 && tile.depth <= 8);
-    widen(tile, 0, tile.depth, packed);
-    let (high, low) = accumulators.split_at_mut(MR * LANES);
-    high.fill(0);
+    const { assert!(KC * CHUNK >= 128) };
+    assert!(tile.panels == 2 && tile.depth * LANES <= 128);
+    let depth = Depth::of(tile, 0);
+    widen_rows(tile, depth, widened);
     let weights = Halves {
-        high: tile.panel(0),
-        low: tile.panel(1),
+        high: Bytes(tile.whole_panel(0)),
+        low: Bytes(tile.whole_panel(1)),
     };
-    some_rows(tile.rows, &packed.0, weights, &mut low[..MR * LANES], true);
+    widen_panel(weights, depth, &mut widened.panel);
+    let (high, low) = accumulators.split_at_mut(MR * LANES);
+    high[..tile.rows * LANES].fill(0);
+    let next = tile.weights.as_ptr();
+    rows(
+        widened,
+        tile.rows,
+        depth,
+        &mut low[..MR * LANES],
+        (false, next),
+    );
 }
 
-/// Weights of a panel, `[depth·4, 16, 4]`.
-trait Weights: Copy {
-    /// Fours along k.
-    fn fours(self) -> usize;
-    /// Sixteen of them, from `at` on, in 16 bits.
-    ///
-    /// # Safety
-    /// The CPU has AVX2, and there are so many.
-    unsafe fn load(self, at: usize) -> __m256i;
-}
-
-/// Sixteen bytes in 16 bits each.
-///
-/// # Safety
-/// The CPU has AVX2, and there are so many.
-#[inline(always)]
-unsafe fn sixteen(bytes: &[i8], at: usize) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes.as_ptr().add(at).cast())) }
-}
-
-#[derive(Clone, Copy)]
-struct Bytes<'a>(&'a [i8]);
-
-impl Weights for Bytes<'_> {
-    #[inline(always)]
-    fn fours(self) -> usize {
-        self.0.len() / 64
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, at: usize) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { sixteen(self.0, at) }
-    }
-}
-
-/// 256·high + low.
-#[derive(Clone, Copy)]
-struct Halves<'a> {
-    high: &'a [i8],
-    low: &'a [i8],
-}
-
-impl Weights for Halves<'_> {
-    #[inline(always)]
-    fn fours(self) -> usize {
-        self.high.len().min(self.low.len()) / 64
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, at: usize) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let high = _mm256_slli_epi16::<8>(sixteen(self.high, at));
-            _mm256_add_epi16(high, sixteen(self.low, at))
-        }
-    }
-}
-
-/// [`rows`] of so many.
+/// Σ of the rows' products with the panel, set or added to `accumulators`, `[MR, 16]`. Meanwhile as many weights as the panel has come to
+/// the first-level cache from `next` on, wherever that is: from the third-level cache they would be waited for, a tenth of the time.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn some_rows(
+fn rows(
+    widened: &Widened,
     count: usize,
-    wide: &Wide,
-    weights: impl Weights,
+    depth: Depth,
     accumulators: &mut [i32],
-    set: bool,
+    (add, mut next): (bool, *const i8),
 ) {
-    match count {
-        1 => rows::<1>(wide, weights, accumulators, set),
-        2 => rows::<2>(wide, weights, accumulators, set),
-        3 => rows::<3>(wide, weights, accumulators, set),
-        4 => rows::<4>(wide, weights, accumulators, set),
-        5 => rows::<5>(wide, weights, accumulators, set),
-        6 => rows::<6>(wide, weights, accumulators, set),
-        rows => unreachable!("a tile of {rows} rows"),
+    // Of equal height, rather than a low rest.
+    let height = count.div_ceil(count.div_ceil(ROWS));
+    let lines = (depth.chunks * CHUNK * LANES / 64).div_ceil(count.div_ceil(height));
+    let sums = accumulators.chunks_mut(height * LANES);
+    for (rows, sums) in widened.rows[..count].chunks(height).zip(sums) {
+        for _ in 0..lines {
+            _mm_prefetch::<_MM_HINT_T0>(next);
+            next = next.wrapping_add(64);
+        }
+        let some_rows = match rows.len() {
+            1 => some_rows::<1>,
+            2 => some_rows::<2>,
+            3 => some_rows::<3>,
+            4 => some_rows::<4>,
+            5 => some_rows::<5>,
+            6 => some_rows::<6>,
+            rows => unreachable!("{rows} rows at a time"),
+        };
+        // SAFETY: so many rows and chunks of both are written.
+        unsafe { some_rows(rows, &widened.panel, depth.chunks, sums, add) }
     }
 }
 
-/// Σ over `weights`, set or added to `accumulators`, `[MR, 16]`.
+/// # Safety
+/// The first `chunks` of the panel and of `R` rows are written.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rows<const R: usize>(wide: &Wide, weights: impl Weights, accumulators: &mut [i32], set: bool) {
-    for half in 0..2 {
-        let mut sums = [[_mm256_setzero_si256(); 2]; R];
-        for (four, wide) in wide.iter().enumerate().take(weights.fours()) {
-            let at = four * 64 + half * 32;
-            // SAFETY: sixteen each of the 64 weights of a four.
-            let weights = unsafe { [weights.load(at), weights.load(at + 16)] };
-            for (sums, wide) in sums.iter_mut().zip(wide) {
-                // SAFETY: four 16-bit values are eight bytes.
-                let u = _mm256_set1_epi64x(unsafe { wide.as_ptr().cast::<i64>().read_unaligned() });
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(u, weights));
-                }
+unsafe fn some_rows<const R: usize>(
+    rows: &[Row],
+    panel: &Panel,
+    chunks: usize,
+    accumulators: &mut [i32],
+    add: bool,
+) {
+    assert!(rows.len() == R && chunks <= KC);
+    let u: *const i32 = rows.as_ptr().cast();
+    let mut sums = [[_mm256_setzero_si256(); 2]; R];
+    let pairs = panel.as_flattened().as_flattened();
+    for (pair, weights) in pairs.iter().take(chunks * 2 * PAIRS).enumerate() {
+        // SAFETY: the caller's promise.
+        let weights = unsafe { weights.map(|weights| weights.assume_init()) };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise; a row has so many pairs.
+            let u = _mm256_set1_epi32(unsafe { *u.add(row * KC * 2 * PAIRS + pair) });
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(u, weights));
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
-            // Columns 0 1 4 5 2 3 6 7 after the addition of neighbours, which works within 128-bit halves.
-            let columns =
-                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(sums[0], sums[1]));
-            let to: &mut [i32] = &mut accumulators[row * LANES + half * 8..][..8];
+    }
+    // Without a condition, which the compiler takes for a copy that it may leave to a function, and registers then go by way of the stack.
+    let kept = _mm256_set1_epi32(-i32::from(add));
+    for (sums, to) in sums.iter().zip(accumulators.as_chunks_mut::<LANES>().0) {
+        for (sum, to) in sums.iter().zip(to.as_chunks_mut::<8>().0) {
+            let to: *mut __m256i = to.as_mut_ptr().cast();
             // SAFETY: eight accumulators.
             unsafe {
-                let to: *mut __m256i = to.as_mut_ptr().cast();
-                let before = if set {
-                    _mm256_setzero_si256()
-                } else {
-                    _mm256_loadu_si256(to)
-                };
-                _mm256_storeu_si256(to, _mm256_add_epi32(before, columns));
+                let before = _mm256_and_si256(_mm256_loadu_si256(to), kept);
+                _mm256_storeu_si256(to, _mm256_add_epi32(before, *sum));
             }
         }
     }
