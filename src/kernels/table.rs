@@ -18,6 +18,7 @@ pub(crate) struct Table {
     pub(crate) quantize_rows: unsafe fn(Matrix<'_>, Option<&[f32]>, QuantizedViewMut<'_>),
     pub(crate) linear: product::Linear,
     pub(crate) activate_quantize: product::ActivateQuantize,
+    pub(crate) fused_rows: usize,
     pub(crate) products: unsafe fn(QuantizedView<'_>, PackedLinear<'_>),
     pub(crate) layer_norm: unsafe fn(MatrixMut<'_>, &[f32], &[f32], f32),
     pub(crate) layer_norm_quantize:
@@ -68,7 +69,7 @@ macro_rules! table {
                 = |p| vector::matrix_product(p.lanes(), weight, x, out);
         );
         Table {
-            name: $name, supported: $supported,
+            name: $name, supported: $supported, fused_rows: product::fused_rows($proof),
             quantize_rows, linear, activate_quantize, products, layer_norm, layer_norm_quantize, activation, attention, softmax_rows, embed_i8, embed_f16, convert_f16,
             matrix_product_i8, matrix_product_f16, matrix_product_f32,
         }

@@ -11,20 +11,17 @@ use crate::quantized::{QuantizedView, QuantizedViewMut};
 use crate::rows;
 use std::ops::Range;
 
-/// Most rows whose results lie in f32 at a time: with a group of 384 outputs 48 KiB, in a second-level cache at worst.
-const ROWS: usize = 64;
-
 /// A kernel's [`activate_quantize`], compiled.
 pub(crate) type ActivateQuantize =
     unsafe fn(MatrixMut<'_>, (Activation, &[f32]), QuantizedViewMut<'_>);
 
-/// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, some rows at a time; GELU is
+/// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, [`Product::FUSED_ROWS`] at a time; GELU is
 /// [`math::GeluToBytes`]. `values` is working memory.
 ///
 /// # Safety
 /// The CPU can run both functions, which are one kernel's.
 pub(crate) unsafe fn linear_quantize(
-    (linear, then): (Linear, ActivateQuantize),
+    (linear, then, rows): (Linear, ActivateQuantize, usize),
     a: QuantizedView<'_>,
     w: PackedLinear<'_>,
     (activation, input_scale): (Activation, &[f32]),
@@ -35,7 +32,7 @@ pub(crate) unsafe fn linear_quantize(
         return;
     }
     let width = out.group().min(w.n());
-    values.grow(ROWS.min(a.rows()) * width);
+    values.grow(rows.min(a.rows()) * width);
     let mut groups = OutputGroups {
         a,
         w,
@@ -44,6 +41,7 @@ pub(crate) unsafe fn linear_quantize(
         input_scale,
         values,
         out,
+        rows,
         width,
         begun: (0, 0),
         ended: (0, 0),
@@ -61,6 +59,7 @@ struct OutputGroups<'a, 'o> {
     input_scale: &'o [f32],
     values: &'o mut [f32],
     out: QuantizedViewMut<'o>,
+    rows: usize,
     width: usize,
     /// First row and column of the next product, and of the first one that has not ended.
     begun: (usize, usize),
@@ -71,7 +70,7 @@ impl OutputGroups<'_, '_> {
     /// The rows and columns of the product that begins there, and where the next one does: the rows of a group, then the next
     /// group, whose weights are read once from memory.
     fn part(&self, (row, column): (usize, usize)) -> ([Range<usize>; 2], (usize, usize)) {
-        let rows = row..self.a.rows().min(row + ROWS);
+        let rows = row..self.a.rows().min(row + self.rows);
         let columns = column..self.w.n().min(column + self.width);
         let next = match rows.end == self.a.rows() {
             true => (0, columns.end),

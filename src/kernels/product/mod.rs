@@ -42,6 +42,9 @@ pub(crate) trait Product: Copy {
     const LEAST_ROWS: usize = 1;
     /// Rows for which weights are read once from the second-level cache or beyond.
     const BLOCK_ROWS: usize = 64;
+    /// Most rows whose results lie in f32 before they are quantized for the next product: with a group of 384 outputs 48 KiB, in a
+    /// second-level cache at worst.
+    const FUSED_ROWS: usize = 32;
     /// Panels of the tiles of so many rows.
     #[inline(always)]
     fn panels(_rows: usize) -> usize {
@@ -269,6 +272,11 @@ impl Room {
         };
         (accumulators, self.partial.as_mut_ptr().cast())
     }
+}
+
+/// [`Product::FUSED_ROWS`] of the kernel that this is the proof of.
+pub(crate) const fn fused_rows<P: Product>(_: unsafe fn() -> P) -> usize {
+    P::FUSED_ROWS
 }
 
 /// A kernel's [`linear`], compiled.

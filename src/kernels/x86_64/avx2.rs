@@ -47,6 +47,7 @@ impl Product for Avx2 {
     const MR: usize = MR;
     const NR: usize = NR;
     const BLOCK_ROWS: usize = MR;
+    const FUSED_ROWS: usize = 64;
 
     #[inline(always)]
     fn lanes(self) -> Avx2Lanes {
