@@ -75,10 +75,10 @@ impl Kernel {
             w.n(),
             "linear_quantize: length of input_scale"
         );
-        let functions = (self.0.linear, self.0.activate_quantize, self.0.fused_rows);
+        let kernel = (self.0.linear, self.0.activate_quantize, self.0.fused_rows);
         let then = (activation, input_scale);
         // SAFETY: holding the kernel proves that the CPU runs it.
-        unsafe { product::linear_quantize(functions, a, w, then, values, out) }
+        unsafe { product::linear_quantize(kernel, a, w, then, values, out) }
     }
 
     /// The integer products of [`Kernel::linear`] alone; their sums are dropped. For benchmarks.

@@ -20,7 +20,8 @@ pub const MAX_MEMBERS: usize = 16;
 /// How long a thread watches its slot before it sleeps. Waking it takes about as long.
 const WATCH: Duration = Duration::from_micros(100);
 
-/// Stack of a helper in bytes. Nothing recurses; large buffers are on the heap.
+/// Stack of a helper in bytes. Nothing recurses; large buffers are on the heap, but for what AVX2 widens and a product's sums (some
+/// 180 KiB).
 const STACK: usize = 512 << 10;
 
 /// The leader's: the thread sleeps or watches.

@@ -15,11 +15,11 @@ use std::ops::Range;
 pub(crate) type ActivateQuantize =
     unsafe fn(MatrixMut<'_>, (Activation, &[f32]), QuantizedViewMut<'_>);
 
-/// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, [`Product::FUSED_ROWS`] at a time; GELU is
+/// out = quantized(input_scale·activation(a·wᵀ + bias)), group by group of `out`, at most `rows` rows at a time; GELU is
 /// [`math::GeluToBytes`]. `values` is working memory.
 ///
 /// # Safety
-/// The CPU can run both functions, which are one kernel's.
+/// The CPU can run both functions, which are one kernel's, as `rows` is.
 pub(crate) unsafe fn linear_quantize(
     (linear, then, rows): (Linear, ActivateQuantize, usize),
     a: QuantizedView<'_>,

@@ -42,8 +42,8 @@ pub(crate) trait Product: Copy {
     const LEAST_ROWS: usize = 1;
     /// Rows for which weights are read once from the second-level cache or beyond.
     const BLOCK_ROWS: usize = 64;
-    /// Most rows whose results lie in f32 before they are quantized for the next product: with a group of 384 outputs 48 KiB, in a
-    /// second-level cache at worst.
+    /// Most rows whose results lie in f32 before they are quantized for the next product: 32 with a group of 384 outputs are 48 KiB,
+    /// in a second-level cache at worst.
     const FUSED_ROWS: usize = 32;
     /// Panels of the tiles of so many rows.
     #[inline(always)]
@@ -143,7 +143,11 @@ pub(crate) struct Tile<'a> {
     pub(crate) panels: usize,
     /// Sixteens along k. Behind them a row's last block is zero, or the weights are.
     pub(crate) depth: usize,
-    /// Whether the rows are those of the last tile that was multiplied with this state.
+    /// Whether rows and depth are those of the last tile that was multiplied with this state.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only AVX2 keeps them widened")
+    )]
     pub(crate) same_rows: bool,
     /// Blocks from one row to the next, at least `blocks`.
     pub(crate) row_stride: usize,
@@ -216,14 +220,10 @@ impl Epilogue {
 /// Most panels that a tile of any kernel has.
 const MAX_PANELS: usize = 4;
 
-/// Most accumulators that a tile of any kernel has.
-pub(crate) const MAX_TILE: usize = if cfg!(target_arch = "aarch64") {
-    128
-} else {
-    64
-} * LANES;
+/// Accumulators of a full tile in tile registers.
+pub(crate) const MAX_TILE: usize = 64 * LANES;
 
-/// Accumulators of a step.
+/// Those of a step.
 #[repr(C, align(64))]
 struct Accumulators([i32; MAX_TILE]);
 
@@ -241,26 +241,28 @@ const MAX_BLOCK_ROWS: usize = 128;
 #[repr(C, align(64))]
 struct Room {
     accumulators: MaybeUninit<[i32; MAX_BLOCK_ROWS * MAX_PANELS * LANES]>,
-    /// For each row of a block.
-    partial: MaybeUninit<[Partial; MAX_BLOCK_ROWS]>,
+    partial: Partials,
 }
 
 /// What the groups of a row so far add up to.
 #[repr(C, align(64))]
 struct Partial([[f32; LANES]; MAX_PANELS]);
 
+/// Those of a block's rows, which the first group writes.
+type Partials = [MaybeUninit<Partial>; MAX_BLOCK_ROWS];
+
 impl Room {
     #[inline(always)]
     fn new() -> Self {
         Room {
             accumulators: MaybeUninit::uninit(),
-            partial: MaybeUninit::uninit(),
+            partial: [const { MaybeUninit::uninit() }; MAX_BLOCK_ROWS],
         }
     }
 
-    /// Room for the accumulators of a kernel's tiles, zero, and for sums, which are not written yet.
+    /// The accumulators of a kernel's tiles, all zero, and what is not written yet.
     #[inline(always)]
-    fn split<P: Product>(&mut self) -> (&mut [i32], *mut Partial) {
+    fn split<P: Product>(&mut self) -> (&mut [i32], &mut Partials) {
         const { assert!(P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
         const { assert!(P::NR <= MAX_PANELS) };
         let first: *mut i32 = self.accumulators.as_mut_ptr().cast();
@@ -270,7 +272,7 @@ impl Room {
             first.write_bytes(0, count);
             std::slice::from_raw_parts_mut(first, count)
         };
-        (accumulators, self.partial.as_mut_ptr().cast())
+        (accumulators, &mut self.partial)
     }
 }
 

@@ -58,10 +58,12 @@ impl Plan {
         if self.block >= self.rows {
             return None;
         }
-        // Blocks of equal height too.
         let left = self.rows - self.block;
-        let block_rows = match P::TILE_ROWS {
-            1 => left.div_ceil(left.div_ceil(P::BLOCK_ROWS)),
+        // Blocks of equal height too, in whole tiles where a block has more than one.
+        let equal = left.div_ceil(left.div_ceil(P::BLOCK_ROWS));
+        let block_rows = match (P::TILE_ROWS, P::MR == P::BLOCK_ROWS) {
+            (1, true) => equal,
+            (1, false) => equal.next_multiple_of(P::MR).min(P::BLOCK_ROWS).min(left),
             _ => left.min(P::BLOCK_ROWS),
         };
         let end = self.block + block_rows;

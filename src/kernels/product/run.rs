@@ -3,7 +3,9 @@
 use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
 use super::plan::{Plan, Step};
-use super::{LANES, MAX_BLOCK_ROWS, MAX_PANELS, PackedLinear, Partial, Product, Room, tiles};
+use super::{
+    LANES, MAX_BLOCK_ROWS, MAX_PANELS, PackedLinear, Partial, Partials, Product, Room, tiles,
+};
 use crate::lanes::Lanes;
 use crate::matrix::MatrixMut;
 use crate::quantized::{QuantizedView, RowRange};
@@ -15,6 +17,7 @@ pub(crate) fn linear<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: b
     if P::TILE_ROWS > 1 {
         return tiles::linear(product, &mut state, jobs, add);
     }
+    // What is zero at first stays so where there is nothing to multiply: all products have the same number of inputs.
     let mut room = Room::new();
     let mut room = room.split::<P>();
     while let Some((a, w)) = jobs.next() {
@@ -28,7 +31,7 @@ pub(crate) fn linear<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: b
 pub(super) fn one_by_one<P: Product>(
     product: P,
     state: &mut P::State,
-    (accumulators, partial): &mut (&mut [i32], *mut Partial),
+    (accumulators, partial): &mut (&mut [i32], &mut Partials),
     (a, w): (&QuantizedView<'_>, &PackedLinear<'_>),
     mut out: MatrixMut<'_>,
     add: bool,
@@ -39,13 +42,12 @@ pub(super) fn one_by_one<P: Product>(
         let tile = plan.tile(a, w, step);
         product.multiply(state, tile, accumulators);
         let first = step.row - step.block;
-        assert!(first + step.rows <= MAX_BLOCK_ROWS);
         let dequantize = Dequantize {
             ranges: &a.ranges[step.row * plan.groups + step.group..],
             groups: plan.groups,
             accumulators: accumulators.as_chunks().0,
             stride: P::stride(step.panels),
-            partial: partial.wrapping_add(first),
+            partial: partial[first..][..step.rows].as_mut_ptr().cast(),
             step,
             w,
         };

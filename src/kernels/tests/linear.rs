@@ -87,6 +87,23 @@ fn products_equal_the_definition_on_all_edge_sizes() {
 }
 
 #[test]
+fn several_blocks_of_rows_and_a_group_of_many_inputs_equal_the_definition() {
+    let random = &mut Random(8);
+    let shapes = [(129, 80, 800, WHOLE_ROW), (259, 70, 200, 128)];
+    for &(rows, n, k, group) in cases(&shapes, &[(2, 17, 70, WHOLE_ROW)]) {
+        let weight = |random: &mut Random| (random.next() % 255) as i8;
+        let layer = Layer::grouped([n, k], group, random, weight);
+        let x = random.floats(rows * k, 3.0);
+        let a = quantized_by(generic(), &x, [rows, k], group);
+        let expected = define(&a, &layer);
+        for_each_kernel(|kernel| {
+            let found = run(kernel, &a, &layer, STORE);
+            assert_eq!(bits(&found), bits(&expected), "{kernel:?}, {rows} rows");
+        });
+    }
+}
+
+#[test]
 fn extremes_neither_saturate_nor_overflow() {
     let random = &mut Random(2);
     for weight in [127i8, -127, -128] {

@@ -47,6 +47,7 @@ impl Product for Avx2 {
     const MR: usize = MR;
     const NR: usize = NR;
     const BLOCK_ROWS: usize = MR;
+    /// For each of these a group's panels are widened once: with 32, GELU and all before it took a twentieth longer.
     const FUSED_ROWS: usize = 64;
 
     #[inline(always)]
@@ -122,9 +123,9 @@ fn widen_rows(tile: Tile<'_>, depth: Depth, widened: &mut Widened) {
     if tile.same_rows && all && widened.written == (tile.rows, depth.chunks) {
         return;
     }
-    widened.written = (tile.rows, depth.chunks);
+    widened.written = (0, 0);
     for (row, to) in widened.rows.iter_mut().enumerate().take(tile.rows) {
-        let row = &bytes(&tile.rows_of_blocks[row * tile.row_stride..][..tile.blocks()]);
+        let row = bytes(&tile.rows_of_blocks[row * tile.row_stride..][..tile.blocks()]);
         let chunks = row[depth.first..].as_chunks::<CHUNK>().0;
         for (u, [even, odd]) in chunks.iter().zip(to).take(depth.chunks) {
             // SAFETY: the pointer is that of 32 bytes.
@@ -133,6 +134,7 @@ fn widen_rows(tile: Tile<'_>, depth: Depth, widened: &mut Widened) {
             odd.write(_mm256_srli_epi16::<8>(u));
         }
     }
+    widened.written = (tile.rows, depth.chunks);
 }
 
 /// Weights of a panel, `[depth·4, 16, 4]`.
@@ -192,9 +194,12 @@ impl Weights for Halves<'_> {
 }
 
 /// The weights of a panel.
+///
+/// # Safety
+/// It has those of the depth.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen_panel(weights: impl Weights, depth: Depth, panel: &mut Panel) {
+unsafe fn widen_panel(weights: impl Weights, depth: Depth, panel: &mut Panel) {
     for (chunk, [even, odd]) in panel.iter_mut().enumerate().take(depth.chunks) {
         let at = (depth.first + chunk * CHUNK) * LANES;
         let halves = even
@@ -202,7 +207,7 @@ fn widen_panel(weights: impl Weights, depth: Depth, panel: &mut Panel) {
             .iter_mut()
             .zip(odd.as_flattened_mut());
         for (half, (even, odd)) in halves.enumerate() {
-            // SAFETY: the depth's chunks lie within the tile's blocks, which `Tile::check` found.
+            // SAFETY: the caller's promise.
             let [e, o] = unsafe { weights.load(at + half * 32) };
             even.write(e);
             odd.write(o);
@@ -217,19 +222,21 @@ fn multiply(widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
         let depth = Depth::of(tile, first);
         widen_rows(tile, depth, widened);
         for panel in 0..tile.panels {
-            widen_panel(Bytes(tile.whole_panel(panel)), depth, &mut widened.panel);
+            // SAFETY: the depth's chunks are those of the panel's blocks.
+            unsafe { widen_panel(Bytes(tile.whole_panel(panel)), depth, &mut widened.panel) };
             let sums = &mut accumulators[panel * MR * LANES..][..MR * LANES];
-            // The next panel's, in the order of a product: of this tile, or behind it of the next tile, which begins with the first
-            // panel's next group if it has one.
-            let next = match panel + 1 < tile.panels {
-                true => (panel + 1) * tile.panel_stride + first * LANES,
-                false if tile.panel_stride == tile.blocks() * 64 * LANES => {
-                    tile.panels * tile.panel_stride
-                }
-                false => (first + depth.chunks * CHUNK) * LANES,
+            let is_last = panel + 1 == tile.panels;
+            let behind = first + depth.chunks * CHUNK;
+            // In the order of a product: the next panel, the first one's next inputs, or the panel behind the tile. (Where that was the last
+            // of several groups, the weights behind it are the next panel's first, and not the tile's next.)
+            let next = match is_last {
+                false => (panel + 1) * tile.panel_stride + first * LANES,
+                true if behind >= tile.panel_stride / LANES => tile.panels * tile.panel_stride,
+                true => behind * LANES,
             };
             let next = tile.weights.as_ptr().wrapping_add(next);
-            rows(widened, tile.rows, depth, sums, (first > 0, next));
+            // SAFETY: both are written for the depth.
+            unsafe { rows(widened, tile.rows, depth, sums, (first > 0, Some(next))) };
         }
     }
 }
@@ -247,38 +254,39 @@ fn halves(widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
         high: Bytes(tile.whole_panel(0)),
         low: Bytes(tile.whole_panel(1)),
     };
-    widen_panel(weights, depth, &mut widened.panel);
+    // SAFETY: the depth's chunks are those of the panels' blocks.
+    unsafe { widen_panel(weights, depth, &mut widened.panel) };
     let (high, low) = accumulators.split_at_mut(MR * LANES);
     high[..tile.rows * LANES].fill(0);
-    let next = tile.weights.as_ptr();
-    rows(
-        widened,
-        tile.rows,
-        depth,
-        &mut low[..MR * LANES],
-        (false, next),
-    );
+    let low = &mut low[..MR * LANES];
+    // SAFETY: both are written for the depth.
+    unsafe { rows(widened, tile.rows, depth, low, (false, None)) };
 }
 
 /// Σ of the rows' products with the panel, set or added to `accumulators`, `[MR, 16]`. Meanwhile as many weights as the panel has come to
 /// the first-level cache from `next` on, wherever that is: from the third-level cache they would be waited for, a tenth of the time.
+///
+/// # Safety
+/// So many rows and the panel are written for the depth.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rows(
+unsafe fn rows(
     widened: &Widened,
     count: usize,
     depth: Depth,
     accumulators: &mut [i32],
-    (add, mut next): (bool, *const i8),
+    (add, mut next): (bool, Option<*const i8>),
 ) {
     // Of equal height, rather than a low rest.
     let height = count.div_ceil(count.div_ceil(ROWS));
     let lines = (depth.chunks * CHUNK * LANES / 64).div_ceil(count.div_ceil(height));
     let sums = accumulators.chunks_mut(height * LANES);
     for (rows, sums) in widened.rows[..count].chunks(height).zip(sums) {
-        for _ in 0..lines {
-            _mm_prefetch::<_MM_HINT_T0>(next);
-            next = next.wrapping_add(64);
+        if let Some(next) = &mut next {
+            for _ in 0..lines {
+                _mm_prefetch::<_MM_HINT_T0>(*next);
+                *next = next.wrapping_add(64);
+            }
         }
         let some_rows = match rows.len() {
             1 => some_rows::<1>,
@@ -289,7 +297,7 @@ fn rows(
             6 => some_rows::<6>,
             rows => unreachable!("{rows} rows at a time"),
         };
-        // SAFETY: so many rows and chunks of both are written.
+        // SAFETY: the caller's promise.
         unsafe { some_rows(rows, &widened.panel, depth.chunks, sums, add) }
     }
 }
