@@ -19,7 +19,7 @@ use super::parts::{KEY_DEPTH, KEYS, Part, Parts};
 use super::weights::{refer, weigh};
 use crate::lanes::{LANES, Lanes};
 use crate::matrix::{Matrix, MatrixMut};
-use crate::product::{Product, Tile};
+use crate::product::{Product, Tile, level};
 use crate::quantized::Block;
 use std::ops::Range;
 
@@ -101,7 +101,7 @@ fn score<P: Product>(product: P, state: &mut P::State, shape: Shape, part: Part,
     let most = P::tall_rows(1);
     // Of equal height, unless that saves nothing.
     let height = match P::TILE_ROWS {
-        1 => part.keys.div_ceil(part.keys.div_ceil(most)),
+        1 => level(part.keys, most),
         _ => most,
     };
     let queries = &head.queries[part.panel * shape.depth * LANES..][..shape.depth * LANES];

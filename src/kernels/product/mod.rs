@@ -15,6 +15,7 @@ pub(crate) use fused::{ActivateQuantize, activate_quantize, linear_quantize};
 pub(crate) use jobs::{Jobs, Layers};
 pub(crate) use packed::groups;
 pub use packed::{MAX_K, PackedLinear, ShapeError};
+pub(crate) use plan::level;
 pub(crate) use run::linear;
 
 use super::lanes::{LANES, Lanes};

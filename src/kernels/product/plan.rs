@@ -4,6 +4,12 @@ use super::packed::groups;
 use super::{LANES, PackedLinear, Product, Tile};
 use crate::quantized::QuantizedView;
 
+/// At most `most` at a time of `count`, which is not zero, and about equally many each time.
+#[inline(always)]
+pub(crate) fn level(count: usize, most: usize) -> usize {
+    count.div_ceil(count.div_ceil(most))
+}
+
 /// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
 /// rows' tiles.
 pub(super) struct Plan {
@@ -60,7 +66,7 @@ impl Plan {
         }
         let left = self.rows - self.block;
         // Blocks of equal height too, in whole tiles where a block has more than one.
-        let equal = left.div_ceil(left.div_ceil(P::BLOCK_ROWS));
+        let equal = level(left, P::BLOCK_ROWS);
         let block_rows = match (P::TILE_ROWS, P::MR == P::BLOCK_ROWS) {
             (1, true) => equal,
             (1, false) => equal.next_multiple_of(P::MR).min(P::BLOCK_ROWS).min(left),
@@ -69,7 +75,7 @@ impl Plan {
         let end = self.block + block_rows;
         // Tiles of equal height rather than full ones and a low rest, unless that saves nothing.
         let height = match P::TILE_ROWS {
-            1 => block_rows.div_ceil(block_rows.div_ceil(P::MR)),
+            1 => level(block_rows, P::MR),
             _ => P::MR,
         };
         let step = Step {

@@ -6,7 +6,7 @@
 
 use super::avx2_lanes::{self, Avx2Lanes};
 use crate::lanes::LANES;
-use crate::product::{Product, Tile};
+use crate::product::{Product, Tile, level};
 use crate::quantized::bytes;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -278,7 +278,7 @@ unsafe fn rows(
     (add, mut next): (bool, Option<*const i8>),
 ) {
     // Of equal height, rather than a low rest.
-    let height = count.div_ceil(count.div_ceil(ROWS));
+    let height = level(count, ROWS);
     let lines = (depth.chunks * CHUNK * LANES / 64).div_ceil(count.div_ceil(height));
     let sums = accumulators.chunks_mut(height * LANES);
     for (rows, sums) in widened.rows[..count].chunks(height).zip(sums) {
