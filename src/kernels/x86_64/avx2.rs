@@ -328,11 +328,12 @@ unsafe fn some_rows<const R: usize>(
             }
         }
     }
-    // Without a condition, which the compiler takes for a copy that it may leave to a function, and registers then go by way of the stack.
+    let sums_before = accumulators.as_chunks_mut::<LANES>().0;
+    let sums_before: &mut [[i32; LANES]; R] = sums_before.first_chunk_mut().expect("those of the rows");
     let kept = _mm256_set1_epi32(-i32::from(add));
-    for (sums, to) in sums.iter().zip(accumulators.as_chunks_mut::<LANES>().0) {
-        for (sum, to) in sums.iter().zip(to.as_chunks_mut::<8>().0) {
-            let to: *mut __m256i = to.as_mut_ptr().cast();
+    for (sums, to) in sums.iter().zip(sums_before) {
+        for (half, sum) in sums.iter().enumerate() {
+            let to: *mut __m256i = to[half * 8..].as_mut_ptr().cast();
             // SAFETY: eight accumulators.
             unsafe {
                 let before = _mm256_and_si256(_mm256_loadu_si256(to), kept);
