@@ -1,7 +1,8 @@
 //! Integer products by `usmmla`: eight bytes of two rows against eight of two columns.
 
 use super::lanes::NeonLanes;
-use super::{KC, MR, NR, blocks};
+use super::packed_rows::PackedRows;
+use super::{KC, NR, blocks};
 use crate::lanes::LANES;
 use crate::product::{Product, Tile};
 use std::arch::aarch64::*;
@@ -24,6 +25,10 @@ pub(crate) fn supported() -> bool {
     super::lanes::supported() && std::arch::is_aarch64_feature_detected!("i8mm")
 }
 
+/// Rows of a block: what a panel is brought into its order for. CPUs with these instructions have 64 KiB of first-level cache, half of it for
+/// rows of 512 inputs.
+const MR: usize = 64;
+
 /// 6 pairs of rows × 4 pairs of columns: 24 accumulators, 4 weights and 4 of the rows in 32 registers.
 const HEIGHT: usize = 6;
 
@@ -32,8 +37,8 @@ type Pair<T> = [T; 16];
 
 /// Rows and one panel of weights as the instruction takes them.
 pub(crate) struct Packed {
-    /// For each block `[depth·2, pairs]`.
-    rows: [Pair<u8>; MR / 2 * KC * 2],
+    /// Of those that are multiplied at a time `[depth·2, pairs]`.
+    rows: PackedRows,
     /// Left and right half of the panel: `[2, depth·2, 4]`.
     weights: [Pair<i8>; KC * 16],
 }
@@ -42,7 +47,7 @@ impl Default for Packed {
     #[inline(always)]
     fn default() -> Self {
         Packed {
-            rows: [[0; 16]; MR / 2 * KC * 2],
+            rows: PackedRows::default(),
             weights: [[0; 16]; KC * 16],
         }
     }
@@ -53,6 +58,9 @@ impl Product for I8mm {
     type State = Packed;
     const MR: usize = MR;
     const NR: usize = NR;
+    const BLOCK_ROWS: usize = MR;
+    /// As many as a panel is brought into its order for.
+    const FUSED_ROWS: usize = MR;
 
     #[inline(always)]
     fn lanes(self) -> NeonLanes {
@@ -73,27 +81,16 @@ fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
     let pairs = tile.rows.div_ceil(2);
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
-        for (pair, height) in blocks(pairs, HEIGHT) {
-            let packed = &mut packed.rows[pair * depth * 2..][..height * depth * 2];
-            for i in 0..height {
-                let row = 2 * (pair + i);
-                let upper = &tile.row(row)[first * 16..][..depth * 16];
-                // The product of an odd row's neighbour is not stored.
-                let lower = &tile.row((row + 1).min(tile.rows - 1))[first * 16..][..depth * 16];
-                let to = packed[i..].iter_mut().step_by(height);
-                for ((upper, lower), to) in
-                    upper.as_chunks().0.iter().zip(lower.as_chunks().0).zip(to)
-                {
-                    *to = bytemuck::cast::<[[u8; 8]; 2], _>([*upper, *lower]);
-                }
-            }
+        let (rows, is_packed) = packed.rows.of(tile, 2 * pairs, (first, depth));
+        if !is_packed {
+            pack(tile, first, rows);
         }
         for panel in 0..tile.panels {
             let weights = &tile.panel(panel)[first * 256..][..depth * 256];
             let (left, right) = packed.weights[..depth * 16].split_at_mut(depth * 8);
             interleave(bytemuck::cast_slice(weights), left, right);
             for (pair, height) in blocks(pairs, HEIGHT) {
-                let rows = &packed.rows[pair * depth * 2..][..height * depth * 2];
+                let rows = &rows[pair * depth * 2..][..height * depth * 2];
                 let count = (2 * height).min(tile.rows - 2 * pair);
                 let to = &mut accumulators[(panel * MR + 2 * pair) * LANES..][..count * LANES];
                 for (half, weights) in [&*left, &*right].into_iter().enumerate() {
@@ -113,6 +110,28 @@ fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
                         pairs => unreachable!("a block of {pairs} pairs"),
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The tile's rows from one input on, two and two.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn pack(tile: Tile<'_>, first: usize, packed: &mut [Pair<u8>]) {
+    let pairs = tile.rows.div_ceil(2);
+    let depth = packed.len() / pairs;
+    for (pair, height) in blocks(pairs, HEIGHT) {
+        let packed = &mut packed[pair * depth..][..height * depth];
+        for i in 0..height {
+            let row = 2 * (pair + i);
+            let upper = &tile.row(row)[first * 16..];
+            // The product of an odd row's neighbour is not stored.
+            let lower = &tile.row((row + 1).min(tile.rows - 1))[first * 16..];
+            let halves = upper.as_chunks().0.iter().zip(lower.as_chunks().0);
+            let to = packed[i..].iter_mut().step_by(height);
+            for ((upper, lower), to) in halves.zip(to) {
+                *to = bytemuck::cast::<[[u8; 8]; 2], _>([*upper, *lower]);
             }
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod dotprod;
 pub(crate) mod i8mm;
 mod lanes;
 pub(crate) mod neon;
+mod packed_rows;
 
 /// Rows of a full tile: what is computed once for a panel (sums or another order of its weights) serves all of them.
 /// Eight blocks of four rows, and as many channels as a head has.

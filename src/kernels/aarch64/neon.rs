@@ -5,6 +5,7 @@
 //! 128·Σw over the first and 127·Σw over the second halves, comes back as the sums' first value.
 
 use super::lanes::NeonLanes;
+use super::packed_rows::PackedRows;
 use super::{KC, MR, NR, blocks};
 use crate::lanes::LANES;
 use crate::product::{Product, Tile};
@@ -32,15 +33,9 @@ pub(crate) fn supported() -> bool {
 /// products in 32 registers.
 const HEIGHT: usize = 4;
 
-/// Rows of a tile, four bytes less 128, then four of which it is 127 less: for each block `[depth·2, rows]`.
-pub(crate) struct Packed([[[i8; 4]; 2]; MR * KC * 2]);
-
-impl Default for Packed {
-    #[inline(always)]
-    fn default() -> Self {
-        Packed([[[0; 4]; 2]; MR * KC * 2])
-    }
-}
+/// Rows, four bytes less 128, then four of which it is 127 less: of those that are multiplied at a time `[depth·2, rows]`.
+#[derive(Default)]
+pub(crate) struct Packed(PackedRows);
 
 impl Product for Neon {
     type Lanes = NeonLanes;
@@ -62,20 +57,14 @@ impl Product for Neon {
 }
 
 #[target_feature(enable = "neon")]
-fn multiply(packed: &mut [[[i8; 4]; 2]], tile: Tile<'_>, accumulators: &mut [i32]) {
+fn multiply(packed: &mut PackedRows, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
-        for (row, rows) in blocks(tile.rows, HEIGHT) {
-            let packed = &mut packed[row * depth * 2..][..rows * depth * 2];
-            for i in 0..rows {
-                let u = &tile.row(row + i)[first * 16..][..depth * 16];
-                let to = packed[i..].iter_mut().step_by(rows);
-                for (u, to) in u.as_chunks().0.iter().zip(to) {
-                    let u = u64::from_le_bytes(*u) ^ 0x7f7f_7f7f_8080_8080;
-                    *to = bytemuck::cast(u.to_le_bytes());
-                }
-            }
+        let (packed, is_packed) = packed.of(tile, tile.rows, (first, depth));
+        let packed: &mut [[[i8; 4]; 2]] = bytemuck::cast_slice_mut(packed);
+        if !is_packed {
+            pack(tile, first, packed);
         }
         for panel in 0..tile.panels {
             let weights = &tile.panel(panel)[first * 256..][..depth * 256];
@@ -85,6 +74,24 @@ fn multiply(packed: &mut [[[i8; 4]; 2]], tile: Tile<'_>, accumulators: &mut [i32
                 let a = &packed[row * depth * 2..][..rows * depth * 2];
                 let to = &mut accumulators[(panel * MR + row) * LANES..][..rows * LANES];
                 block(a, weights, &seed, to, first == 0);
+            }
+        }
+    }
+}
+
+/// The tile's rows from one input on.
+#[inline]
+#[target_feature(enable = "neon")]
+fn pack(tile: Tile<'_>, first: usize, packed: &mut [[[i8; 4]; 2]]) {
+    let depth = packed.len() / tile.rows;
+    for (row, rows) in blocks(tile.rows, HEIGHT) {
+        let packed = &mut packed[row * depth..][..rows * depth];
+        for i in 0..rows {
+            let u = &tile.row(row + i)[first * 16..];
+            let to = packed[i..].iter_mut().step_by(rows);
+            for (u, to) in u.as_chunks().0.iter().zip(to) {
+                let u = u64::from_le_bytes(*u) ^ 0x7f7f_7f7f_8080_8080;
+                *to = bytemuck::cast(u.to_le_bytes());
             }
         }
     }

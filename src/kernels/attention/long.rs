@@ -19,7 +19,7 @@ use super::parts::{KEY_DEPTH, KEYS, Part, Parts};
 use super::weights::{refer, weigh};
 use crate::lanes::{LANES, Lanes};
 use crate::matrix::{Matrix, MatrixMut};
-use crate::product::{Product, Tile, level};
+use crate::product::{Packing, Product, Tile, height};
 use crate::quantized::Block;
 use std::ops::Range;
 
@@ -99,11 +99,7 @@ fn begin<L: Lanes>(
 #[inline(always)]
 fn score<P: Product>(product: P, state: &mut P::State, shape: Shape, part: Part, head: &mut Head) {
     let most = P::tall_rows(1);
-    // Of equal height, unless that saves nothing.
-    let height = match P::TILE_ROWS {
-        1 => level(part.keys, most),
-        _ => most,
-    };
+    let height = height::<P>(part.keys, most);
     let queries = &head.queries[part.panel * shape.depth * LANES..][..shape.depth * LANES];
     for first in (0..part.keys).step_by(height) {
         let rows = height.min(part.keys - first);
@@ -113,7 +109,7 @@ fn score<P: Product>(product: P, state: &mut P::State, shape: Shape, part: Part,
             rows: tile_rows::<P>(rows),
             panels: 1,
             depth: shape.channels / LANES,
-            same_rows: false,
+            packing: packing(shape, part, first, Operand::Keys),
             row_stride: shape.depth,
             panel_stride: shape.depth * 64 * LANES,
         };
@@ -142,12 +138,35 @@ fn average<P: Product>(
             // The high bytes are one panel, the low bytes another.
             panels: 2,
             depth: part.keys.div_ceil(LANES),
-            same_rows: false,
+            packing: packing(shape, part, first, Operand::Values),
             row_stride: KEY_DEPTH,
             panel_stride: KEY_DEPTH * 64 * LANES,
         };
         let products = head.products[2 * first..].as_flattened_mut();
         product.halves(state, tile, products);
+    }
+}
+
+/// What is multiplied by queries or by weights.
+enum Operand {
+    Keys,
+    Values,
+}
+
+/// Where rows of an operand lie among those of all: keys and values of a block of keys, side by side. The second of two panels meets what the
+/// first one met.
+#[inline(always)]
+fn packing(shape: Shape, part: Part, row: usize, operand: Operand) -> Packing {
+    let keys_depth = shape.channels / LANES;
+    Packing {
+        row,
+        rows: KEYS.max(shape.channels),
+        before: match operand {
+            Operand::Keys => 0,
+            Operand::Values => keys_depth,
+        },
+        whole: keys_depth + KEYS / LANES,
+        is_done: part.panel > 0,
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) use fused::{ActivateQuantize, activate_quantize, linear_quantize};
 pub(crate) use jobs::{Jobs, Layers};
 pub(crate) use packed::groups;
 pub use packed::{MAX_K, PackedLinear, ShapeError};
+pub(crate) use plan::height;
+#[cfg(target_arch = "x86_64")]
 pub(crate) use plan::level;
 pub(crate) use run::linear;
 
@@ -133,6 +135,25 @@ pub(crate) struct FullTile {
 /// Blocks along k in the groups of models: 384 inputs.
 pub(crate) const FULL_DEPTH: usize = 6;
 
+/// A tile's rows among those of its block, for kernels that keep them in an order of their own from panel to panel.
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    target_arch = "x86_64",
+    allow(dead_code, reason = "AVX2 keeps them where a block is one tile")
+)]
+pub(crate) struct Packing {
+    /// The first row's place in the block, even.
+    pub(crate) row: usize,
+    /// Rows of the block.
+    pub(crate) rows: usize,
+    /// Sixteens along k before the tile's.
+    pub(crate) before: usize,
+    /// Those of all tiles with these rows.
+    pub(crate) whole: usize,
+    /// Whether the same rows and inputs were multiplied with this state before, and nothing of another block since.
+    pub(crate) is_done: bool,
+}
+
 /// Up to `MR` rows of bytes against up to `NR` panels of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'a> {
@@ -144,12 +165,7 @@ pub(crate) struct Tile<'a> {
     pub(crate) panels: usize,
     /// Sixteens along k. Behind them a row's last block is zero, or the weights are.
     pub(crate) depth: usize,
-    /// Whether rows and depth are those of the last tile that was multiplied with this state.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        allow(dead_code, reason = "only AVX2 keeps them widened")
-    )]
-    pub(crate) same_rows: bool,
+    pub(crate) packing: Packing,
     /// Blocks from one row to the next, at least `blocks`.
     pub(crate) row_stride: usize,
     /// Weights from one panel to the next, at least those of `blocks` blocks.

@@ -1,13 +1,24 @@
 //! The order of a product.
 
 use super::packed::groups;
-use super::{LANES, PackedLinear, Product, Tile};
+use super::{LANES, PackedLinear, Packing, Product, Tile};
 use crate::quantized::QuantizedView;
 
 /// At most `most` at a time of `count`, which is not zero, and about equally many each time.
 #[inline(always)]
 pub(crate) fn level(count: usize, most: usize) -> usize {
     count.div_ceil(count.div_ceil(most))
+}
+
+/// Rows of each tile of a block but the last, `most` at most: about equally many rather than full tiles and a low rest, unless that saves
+/// nothing; and of high tiles an even number, as [`Packing`] has it.
+#[inline(always)]
+pub(crate) fn height<P: Product>(block_rows: usize, most: usize) -> usize {
+    match (P::TILE_ROWS, most) {
+        (1, ..32) => level(block_rows, most),
+        (1, _) => level(block_rows, most).next_multiple_of(2),
+        _ => most,
+    }
 }
 
 /// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
@@ -38,8 +49,8 @@ pub(super) struct Step {
     pub(super) panel: usize,
     pub(super) panels: usize,
     pub(super) group: usize,
-    /// Whether the step before had the same rows and group.
-    same_rows: bool,
+    /// Rows of the block.
+    block_rows: usize,
 }
 
 impl Plan {
@@ -73,11 +84,7 @@ impl Plan {
             _ => left.min(P::BLOCK_ROWS),
         };
         let end = self.block + block_rows;
-        // Tiles of equal height rather than full ones and a low rest, unless that saves nothing.
-        let height = match P::TILE_ROWS {
-            1 => level(block_rows, P::MR),
-            _ => P::MR,
-        };
+        let height = height::<P>(block_rows, P::MR);
         let step = Step {
             block: self.block,
             row: self.row,
@@ -85,7 +92,7 @@ impl Plan {
             panel: self.panel,
             panels: P::panels(block_rows).min(self.panels - self.panel),
             group: self.group,
-            same_rows: self.panel > 0 && self.groups == 1 && height >= block_rows,
+            block_rows,
         };
         self.row += step.rows;
         if self.row >= end {
@@ -120,7 +127,13 @@ impl Plan {
             rows: step.rows,
             panels: step.panels,
             depth: 64 / LANES * self.group_depth.min(self.depth - first_block),
-            same_rows: step.same_rows,
+            packing: Packing {
+                row: step.row - step.block,
+                rows: step.block_rows,
+                before: 64 / LANES * first_block,
+                whole: 64 / LANES * self.depth,
+                is_done: step.panel > 0,
+            },
             row_stride: self.depth,
             panel_stride,
         }

@@ -119,8 +119,9 @@ impl Depth {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_rows(tile: Tile<'_>, depth: Depth, widened: &mut Widened) {
-    let all = tile.depth * LANES <= KC * CHUNK;
-    if tile.same_rows && all && widened.written == (tile.rows, depth.chunks) {
+    let packing = tile.packing;
+    let all = packing.whole == tile.depth && tile.depth * LANES <= KC * CHUNK;
+    if packing.is_done && all && widened.written == (tile.rows, depth.chunks) {
         return;
     }
     widened.written = (0, 0);
@@ -329,7 +330,8 @@ unsafe fn some_rows<const R: usize>(
         }
     }
     let sums_before = accumulators.as_chunks_mut::<LANES>().0;
-    let sums_before: &mut [[i32; LANES]; R] = sums_before.first_chunk_mut().expect("those of the rows");
+    let sums_before: &mut [[i32; LANES]; R] =
+        sums_before.first_chunk_mut().expect("those of the rows");
     let kept = _mm256_set1_epi32(-i32::from(add));
     for (sums, to) in sums.iter().zip(sums_before) {
         for (half, sum) in sums.iter().enumerate() {
