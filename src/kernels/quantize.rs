@@ -5,8 +5,9 @@ use super::math::Function;
 use super::matrix::Matrix;
 use super::quantized::{QuantizedViewMut, RowRange};
 
-/// Rows whose extremes are sought side by side: alone, each operation would wait for the one before.
-pub(super) const TOGETHER: usize = 4;
+/// Rows that are worked at side by side: alone, each operation would wait for the one before. ARM has half as many registers a row as are
+/// needed for more.
+pub(super) const TOGETHER: usize = if cfg!(target_arch = "aarch64") { 2 } else { 4 };
 
 #[inline(always)]
 pub(crate) fn quantize_rows<L: Lanes>(
@@ -17,7 +18,7 @@ pub(crate) fn quantize_rows<L: Lanes>(
 ) {
     let mut row = 0;
     while L::SIDE_BY_SIDE && row + TOGETHER <= x.rows() {
-        let rows = [x.row(row), x.row(row + 1), x.row(row + 2), x.row(row + 3)];
+        let rows: [_; TOGETHER] = std::array::from_fn(|index| x.row(row + index));
         quantize_some(lanes, rows, input_scale, &mut out, row);
         row += TOGETHER;
     }

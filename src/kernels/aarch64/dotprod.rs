@@ -146,7 +146,13 @@ fn block<const R: usize>(
         four::<R, 2>(&mut sums, &weights[2], &rows);
         four::<R, 3>(&mut sums, &weights[3], &rows);
     }
-    for (sums, to) in sums.iter().zip(accumulators.as_chunks_mut::<LANES>().0) {
+    // Of a length that the compiler knows: by way of memory otherwise.
+    let accumulators: &mut [[i32; LANES]; R] = accumulators
+        .as_chunks_mut()
+        .0
+        .first_chunk_mut()
+        .expect("those of the rows");
+    for (sums, to) in sums.iter().zip(accumulators) {
         for (sum, to) in sums.iter().zip(to.as_chunks_mut::<4>().0) {
             // SAFETY: the pointers are those of a whole array.
             unsafe {
