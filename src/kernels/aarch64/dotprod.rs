@@ -66,7 +66,15 @@ fn multiply(packed: &mut PackedRows, tile: Tile<'_>, accumulators: &mut [i32]) {
         for panel in 0..tile.panels {
             let weights = &tile.panel(panel)[first * 256..][..depth * 256];
             let weights: &[Weights] = bytemuck::cast_slice(weights);
-            let seed = sums(weights);
+            // A layer's come from the file: here they took as long as two rows.
+            let seed = match tile
+                .column_sum
+                .map(|sums| sums[panel * LANES..].as_chunks().0)
+            {
+                None => sums(weights),
+                Some([sums, ..]) if first == 0 => seed(sums),
+                Some(_) => [vdupq_n_s32(0); 4],
+            };
             for (row, rows) in blocks(tile.rows, HEIGHT) {
                 let a = &packed[row * depth..][..rows * depth];
                 let to = &mut accumulators[(panel * MR + row) * LANES..][..rows * LANES];
@@ -123,6 +131,18 @@ fn sums(weights: &[Weights]) -> [int32x4_t; 4] {
         }
     }
     sums.map(|sum| vshlq_n_s32::<7>(sum))
+}
+
+/// 128·Σw of each column.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn seed(sums: &[i32; LANES]) -> [int32x4_t; 4] {
+    let mut seed = [vdupq_n_s32(0); 4];
+    for (seed, sums) in seed.iter_mut().zip(sums.as_chunks::<4>().0) {
+        // SAFETY: the pointer is that of the whole array.
+        *seed = vshlq_n_s32::<7>(unsafe { vld1q_s32(sums.as_ptr()) });
+    }
+    seed
 }
 
 /// `seed` + Σ over `weights`, set or added to `accumulators`, `[R, 16]`.

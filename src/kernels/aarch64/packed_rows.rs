@@ -50,9 +50,8 @@ impl PackedRows {
             }
             self.written = end;
         }
-        let packed = &mut self.memory[begin..end];
-        // SAFETY: the first `written` are.
-        let packed = unsafe { packed.assume_init_mut() };
-        (packed, is_done)
+        let packed: *mut [MaybeUninit<Packed>] = &mut self.memory[begin..end];
+        // SAFETY: the first `written` are, and the pointer is of this function's borrow.
+        (unsafe { &mut *(packed as *mut [Packed]) }, is_done)
     }
 }

@@ -166,6 +166,12 @@ pub(crate) struct Tile<'a> {
     /// Sixteens along k. Behind them a row's last block is zero, or the weights are.
     pub(crate) depth: usize,
     pub(crate) packing: Packing,
+    /// Σ of each column's weights over all of the tile's depth, `[panels, 16]`, where it is known.
+    #[cfg_attr(
+        target_arch = "x86_64",
+        allow(dead_code, reason = "products of signed bytes by signed ones need it")
+    )]
+    pub(crate) column_sum: Option<&'a [i32]>,
     /// Blocks from one row to the next, at least `blocks`.
     pub(crate) row_stride: usize,
     /// Weights from one panel to the next, at least those of `blocks` blocks.

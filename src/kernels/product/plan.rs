@@ -121,7 +121,9 @@ impl Plan {
     ) -> Tile<'a> {
         let panel_stride = self.depth * 64 * LANES;
         let first_block = step.group * self.group_depth;
+        let columns = step.group * w.group_stride + step.panel * LANES;
         Tile {
+            column_sum: Some(&w.column_sum[columns..][..step.panels * LANES]),
             rows_of_blocks: &a.blocks[step.row * self.depth + first_block..],
             weights: &w.panels[step.panel * panel_stride + first_block * 64 * LANES..],
             rows: step.rows,

@@ -54,6 +54,7 @@ pub(super) fn multiply<const STRIDE: usize>(tile: Tile<'_>, accumulators: &mut [
         let pair = Tile {
             weights: &tile.weights[first * tile.panel_stride..],
             panels: 2.min(tile.panels - first),
+            column_sum: None,
             ..tile
         };
         let accumulators = &mut accumulators[first * STRIDE * LANES..];
