@@ -32,6 +32,10 @@ const MR: usize = 64;
 /// 6 pairs of rows × 4 pairs of columns: 24 accumulators, 4 weights and 4 of the rows in 32 registers.
 const HEIGHT: usize = 6;
 
+/// Most blocks that take a panel's weights as they lie in the file: each puts pairs together by eight instructions where once for all,
+/// stored and loaded again, it is 29.
+const INTERLEAVED: usize = 3;
+
 /// Eight bytes of each of two rows or columns.
 type Pair<T> = [T; 16];
 
@@ -39,16 +43,21 @@ type Pair<T> = [T; 16];
 pub(crate) struct Packed {
     /// Of those that are multiplied at a time `[depth·2, pairs]`.
     rows: PackedRows,
-    /// Left and right half of the panel: `[2, depth·2, 4]`.
-    weights: [Pair<i8>; KC * 16],
+    weights: [Eights; KC * 2],
 }
+
+/// Eight of k as they lie in the file: the first and the second four, fours of columns, four bytes of each column.
+type Fours = [[i8; 16]; 8];
+
+/// Eight of k for both halves of a panel: four pairs of columns each.
+type Eights = [[Pair<i8>; 4]; 2];
 
 impl Default for Packed {
     #[inline(always)]
     fn default() -> Self {
         Packed {
             rows: PackedRows::default(),
-            weights: [[0; 16]; KC * 16],
+            weights: [[[[0; 16]; 4]; 2]; KC * 2],
         }
     }
 }
@@ -79,6 +88,7 @@ impl Product for I8mm {
 fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
     let pairs = tile.rows.div_ceil(2);
+    let has_many = pairs > INTERLEAVED * HEIGHT;
     for first in (0..tile.depth).step_by(KC) {
         let depth = KC.min(tile.depth - first);
         let (rows, is_packed) = packed.rows.of(tile, 2 * pairs, (first, depth));
@@ -86,28 +96,25 @@ fn multiply(packed: &mut Packed, tile: Tile<'_>, accumulators: &mut [i32]) {
             pack(tile, first, rows);
         }
         for panel in 0..tile.panels {
-            let weights = &tile.panel(panel)[first * 256..][..depth * 256];
-            let (left, right) = packed.weights[..depth * 16].split_at_mut(depth * 8);
-            interleave(bytemuck::cast_slice(weights), left, right);
+            let fours = &tile.panel(panel)[first * 256..][..depth * 256];
+            let fours: &[Fours] = bytemuck::cast_slice(fours);
+            let eights = &mut packed.weights[..depth * 2];
+            if has_many {
+                interleave(fours, eights);
+            }
             for (pair, height) in blocks(pairs, HEIGHT) {
                 let rows = &rows[pair * depth * 2..][..height * depth * 2];
                 let count = (2 * height).min(tile.rows - 2 * pair);
                 let to = &mut accumulators[(panel * MR + 2 * pair) * LANES..][..count * LANES];
-                for (half, weights) in [&*left, &*right].into_iter().enumerate() {
-                    let weights = weights.as_chunks().0;
+                for half in 0..2 {
                     let to = Destination {
                         rows: to.as_chunks_mut().0,
                         half,
                         set: first == 0,
                     };
-                    match height {
-                        1 => block::<1>(rows, weights, to),
-                        2 => block::<2>(rows, weights, to),
-                        3 => block::<3>(rows, weights, to),
-                        4 => block::<4>(rows, weights, to),
-                        5 => block::<5>(rows, weights, to),
-                        6 => block::<6>(rows, weights, to),
-                        pairs => unreachable!("a block of {pairs} pairs"),
+                    match has_many {
+                        true => block_of(height, rows, eights, to),
+                        false => block_of(height, rows, fours, to),
                     }
                 }
             }
@@ -137,32 +144,62 @@ fn pack(tile: Tile<'_>, first: usize, packed: &mut [Pair<u8>]) {
     }
 }
 
-/// From fours of k to eights: `[2, 4, 4, 4]` (fours of k, fours of columns, columns, bytes) becomes pairs of columns with
-/// eight bytes each, four pairs in each half of the panel.
+/// What a product takes of a panel for eight of k.
+trait Columns {
+    /// Four pairs of columns, of the left or the right half.
+    ///
+    /// # Safety
+    /// The CPU has NEON.
+    unsafe fn load(&self, half: usize) -> [int8x16_t; 4];
+}
+
+impl Columns for Fours {
+    #[inline(always)]
+    unsafe fn load(&self, half: usize) -> [int8x16_t; 4] {
+        let (first, second) = self.split_at(4);
+        // SAFETY: the caller's promise; the pointers are those of whole arrays.
+        unsafe {
+            let a = vreinterpretq_s32_s8(vld1q_s8(first[2 * half].as_ptr()));
+            let b = vreinterpretq_s32_s8(vld1q_s8(second[2 * half].as_ptr()));
+            let c = vreinterpretq_s32_s8(vld1q_s8(first[2 * half + 1].as_ptr()));
+            let d = vreinterpretq_s32_s8(vld1q_s8(second[2 * half + 1].as_ptr()));
+            [
+                vreinterpretq_s8_s32(vzip1q_s32(a, b)),
+                vreinterpretq_s8_s32(vzip2q_s32(a, b)),
+                vreinterpretq_s8_s32(vzip1q_s32(c, d)),
+                vreinterpretq_s8_s32(vzip2q_s32(c, d)),
+            ]
+        }
+    }
+}
+
+impl Columns for Eights {
+    #[inline(always)]
+    unsafe fn load(&self, half: usize) -> [int8x16_t; 4] {
+        let [a, b, c, d] = &self[half];
+        // SAFETY: the caller's promise; the pointers are those of whole arrays.
+        unsafe {
+            [
+                vld1q_s8(a.as_ptr()),
+                vld1q_s8(b.as_ptr()),
+                vld1q_s8(c.as_ptr()),
+                vld1q_s8(d.as_ptr()),
+            ]
+        }
+    }
+}
+
+/// From fours of k to eights.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
-fn interleave(weights: &[[[i8; 16]; 8]], left: &mut [Pair<i8>], right: &mut [Pair<i8>]) {
-    let (left, right) = (left.as_chunks_mut::<4>().0, right.as_chunks_mut::<4>().0);
-    for ((weights, left), right) in weights.iter().zip(left).zip(right) {
-        let (front, back) = weights.split_at(4);
-        for (columns, (front, back)) in front.iter().zip(back).enumerate() {
-            let to = if columns < 2 {
-                &mut left[columns * 2..]
-            } else {
-                &mut right[columns * 2 - 4..]
-            };
-            // SAFETY: the pointers are those of whole arrays.
-            unsafe {
-                let front = vreinterpretq_s32_s8(vld1q_s8(front.as_ptr()));
-                let back = vreinterpretq_s32_s8(vld1q_s8(back.as_ptr()));
-                vst1q_s8(
-                    to[0].as_mut_ptr(),
-                    vreinterpretq_s8_s32(vzip1q_s32(front, back)),
-                );
-                vst1q_s8(
-                    to[1].as_mut_ptr(),
-                    vreinterpretq_s8_s32(vzip2q_s32(front, back)),
-                );
+fn interleave(fours: &[Fours], eights: &mut [Eights]) {
+    for (fours, eights) in fours.iter().zip(eights) {
+        for (half, to) in eights.iter_mut().enumerate() {
+            // SAFETY: the CPU has what this function is compiled for.
+            let pairs = unsafe { fours.load(half) };
+            for (pair, to) in pairs.into_iter().zip(to) {
+                // SAFETY: the pointer is that of the whole array.
+                unsafe { vst1q_s8(to.as_mut_ptr(), pair) };
             }
         }
     }
@@ -177,17 +214,28 @@ struct Destination<'a> {
     set: bool,
 }
 
-/// Σ over `weights` for `P` pairs of rows.
+/// Σ over `weights` for `height` pairs of rows.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
-fn block<const P: usize>(rows: &[Pair<u8>], weights: &[[Pair<i8>; 4]], to: Destination<'_>) {
+fn block_of<W: Columns>(height: usize, rows: &[Pair<u8>], weights: &[W], to: Destination<'_>) {
+    match height {
+        1 => block::<1, W>(rows, weights, to),
+        2 => block::<2, W>(rows, weights, to),
+        3 => block::<3, W>(rows, weights, to),
+        4 => block::<4, W>(rows, weights, to),
+        5 => block::<5, W>(rows, weights, to),
+        6 => block::<6, W>(rows, weights, to),
+        pairs => unreachable!("a block of {pairs} pairs"),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn block<const P: usize, W: Columns>(rows: &[Pair<u8>], weights: &[W], to: Destination<'_>) {
     let mut sums = [[vdupq_n_s32(0); 4]; P];
     for (rows, weights) in rows.as_chunks::<P>().0.iter().zip(weights) {
-        let mut columns = [vdupq_n_s8(0); 4];
-        for (columns, weights) in columns.iter_mut().zip(weights) {
-            // SAFETY: the pointer is that of the whole array.
-            *columns = unsafe { vld1q_s8(weights.as_ptr()) };
-        }
+        // SAFETY: the CPU has what this function is compiled for.
+        let columns = unsafe { weights.load(to.half) };
         for (sums, rows) in sums.iter_mut().zip(rows) {
             // SAFETY: the pointer is that of the whole array.
             let rows = unsafe { vld1q_u8(rows.as_ptr()) };
