@@ -1,8 +1,13 @@
 //! Plain Rust for any CPU: the fallback, and the oracle that every other kernel must equal bit for bit.
 
 use super::lanes::{LANES, Lanes};
+#[cfg(not(target_arch = "x86_64"))]
+use super::plain as instructions;
 use super::product::{Product, Tile};
+#[cfg(target_arch = "x86_64")]
+use super::x86_64::sse2 as instructions;
 use half::f16;
+use instructions::Sums;
 
 /// Needs nothing of the CPU.
 #[derive(Clone, Copy)]
@@ -45,12 +50,12 @@ fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 
 #[inline(never)]
 fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
-    std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    instructions::fma(a, b, c)
 }
 
 #[inline(never)]
 fn round(a: [f32; LANES]) -> [i32; LANES] {
-    std::array::from_fn(|i| a[i].round_ties_even() as i32)
+    instructions::round(a)
 }
 
 #[inline(never)]
@@ -208,33 +213,109 @@ impl Lanes for Generic {
     }
 }
 
+/// Rows and panels of a tile: what is widened once for the other.
+const MR: usize = 32;
+const NR: usize = 4;
+/// Inputs that are widened at once: 16 KiB of a tile's rows, 8 of a panel.
+const KC: usize = 256;
+/// Rows that are multiplied at a time: their sums fit into sixteen registers of four.
+const ROWS: usize = 2;
+
+/// A tile's rows and a panel in sixteen bits, two inputs side by side: of each four the even ones, then the odd ones.
+pub(crate) struct Widened {
+    rows: [[[i16; 2]; KC / 2]; MR],
+    panel: [[[i16; 8]; 4]; KC / 2],
+}
+
+impl Default for Widened {
+    fn default() -> Self {
+        Widened {
+            rows: [[[0; 2]; KC / 2]; MR],
+            panel: [[[0; 8]; 4]; KC / 2],
+        }
+    }
+}
+
+fn widen_row(u: &[u8], to: &mut [[i16; 2]]) {
+    for ([a, b, c, d], to) in u.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
+        *to = [[*a, *c], [*b, *d]].map(|pair| pair.map(i16::from));
+    }
+}
+
+/// From `[inputs/4, 16, 4]`.
+fn widen_panel(weights: &[i8], to: &mut [[[i16; 8]; 4]]) {
+    for (weights, to) in weights.as_chunks::<64>().0.iter().zip(to.as_chunks_mut().0) {
+        let [even, odd] = to;
+        for (i, weights) in weights.as_chunks::<16>().0.iter().enumerate() {
+            [even[i], odd[i]] = instructions::widen(*weights);
+        }
+    }
+}
+
+/// Σ u·w of `R` rows and sixteen columns, set or added to `to`.
+#[inline(always)]
+fn multiply_rows<const R: usize>(
+    rows: [&[[i16; 2]]; R],
+    panel: &[[[i16; 8]; 4]],
+    to: &mut [[i32; LANES]; R],
+    add: bool,
+) {
+    let mut sums: [[Sums; 4]; R] = bytemuck::Zeroable::zeroed();
+    for (pair, panel) in panel.iter().enumerate() {
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            for (sums, w) in sums.iter_mut().zip(panel) {
+                *sums = instructions::add_products(*sums, row[pair], *w);
+            }
+        }
+    }
+    for (sums, to) in sums.into_iter().zip(to) {
+        let sums: [i32; LANES] = bytemuck::cast(sums);
+        for (sum, to) in sums.into_iter().zip(to) {
+            *to = if add { *to + sum } else { sum };
+        }
+    }
+}
+
 impl Product for Generic {
     type Lanes = Self;
-    type State = ();
-    const MR: usize = 4;
-    const NR: usize = 1;
+    type State = Widened;
+    const MR: usize = MR;
+    const NR: usize = NR;
 
     #[inline(always)]
     fn lanes(self) -> Self {
         self
     }
 
-    #[inline(always)]
-    fn multiply(self, _: &mut (), tile: Tile<'_>, accumulators: &mut [i32]) {
-        for panel in 0..tile.panels {
-            let weights = tile.panel(panel);
-            for row in 0..tile.rows {
-                let mut sums = [0i32; LANES];
-                let u = tile.row(row).as_chunks::<4>().0;
-                for (u, w) in u.iter().zip(weights.as_chunks::<64>().0) {
-                    for (channel, sum) in sums.iter_mut().enumerate() {
-                        for i in 0..4 {
-                            *sum += i32::from(u[i]) * i32::from(w[4 * channel + i]);
-                        }
-                    }
+    #[inline(never)]
+    fn multiply(self, widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
+        tile.check(accumulators, MR);
+        let Widened {
+            rows,
+            panel: widened,
+        } = widened;
+        for first in (0..tile.depth * LANES).step_by(KC) {
+            let inputs = KC.min(tile.depth * LANES - first);
+            for (row, to) in rows.iter_mut().enumerate().take(tile.rows) {
+                widen_row(&tile.row(row)[first..][..inputs], to);
+            }
+            for panel in 0..tile.panels {
+                widen_panel(
+                    &tile.panel(panel)[first * LANES..][..inputs * LANES],
+                    widened,
+                );
+                let (widened, add) = (&widened[..inputs / 2], first > 0);
+                let sums = &mut accumulators.as_chunks_mut().0[panel * MR..][..tile.rows];
+                let (two, one) = rows[..tile.rows].as_chunks::<ROWS>();
+                let (sums_of_two, sums_of_one) = sums.as_chunks_mut::<ROWS>();
+                for (rows, to) in two.iter().zip(sums_of_two) {
+                    let rows = rows.each_ref().map(|row| &row[..inputs / 2]);
+                    multiply_rows(rows, widened, to, add);
                 }
-                let at = (panel * Self::MR + row) * LANES;
-                accumulators[at..at + LANES].copy_from_slice(&sums);
+                for (row, to) in one.iter().zip(sums_of_one) {
+                    let rows = [&row[..inputs / 2]];
+                    multiply_rows(rows, widened, std::array::from_mut(to), add);
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ mod linear;
 mod math;
 mod matrix;
 mod memory;
+#[cfg(not(target_arch = "x86_64"))]
+mod plain;
 mod product;
 mod quantize;
 mod quantized;

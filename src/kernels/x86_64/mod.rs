@@ -7,3 +7,4 @@ pub(crate) mod avx2_lanes;
 pub(crate) mod avx512;
 pub(crate) mod avx512_vnni;
 pub(crate) mod avx_vnni;
+pub(crate) mod sse2;
