@@ -1,4 +1,5 @@
-//! Plain Rust for any CPU: the fallback, and the oracle that every other kernel must equal bit for bit.
+//! For any CPU: the fallback, and the oracle that every other kernel must equal bit for bit. Plain Rust, but for four functions that
+//! x86-64 has its own of.
 
 use super::lanes::{LANES, Lanes};
 #[cfg(not(target_arch = "x86_64"))]
