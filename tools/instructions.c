@@ -1,8 +1,8 @@
 /* A plugin for QEMU's user mode: how often each block of instructions was run.
  *
- * At the end it writes a line for each block to the file that `out=` names: address, instructions, runs. It is built
- * without QEMU's header, which distributions do not ship: what it needs of it is declared here, version 1 of the
- * interface (https://www.qemu.org/docs/master/devel/tcg-plugins.html).
+ * At the end it writes a line for each block to the file that `out=` names: address, instructions, runs. With several
+ * threads some runs are lost. It is built without QEMU's header, which distributions do not ship: what it needs of it is
+ * declared here, version 1 of the interface, up to QEMU 8.2 (https://www.qemu.org/docs/master/devel/tcg-plugins.html).
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -46,7 +46,7 @@ fn tree(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     x[0]
 }
 
-// Sixteen calls of the C library, or as long: once in the program, not once in every place. The same holds for what is not
+// Long, or sixteen calls of the C library: once in the program, not once in every place. The same holds for what is not
 // inlined further down.
 
 #[inline(never)]

@@ -17,7 +17,7 @@ mod linear;
 mod math;
 mod matrix;
 mod memory;
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(any(test, not(target_arch = "x86_64")))]
 mod plain;
 mod product;
 mod quantize;

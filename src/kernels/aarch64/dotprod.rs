@@ -67,12 +67,9 @@ fn multiply(packed: &mut PackedRows, tile: Tile<'_>, accumulators: &mut [i32]) {
             let weights = &tile.panel(panel)[first * 256..][..depth * 256];
             let weights: &[Weights] = bytemuck::cast_slice(weights);
             // A layer's come from the file: here they took as long as two rows.
-            let seed = match tile
-                .column_sum
-                .map(|sums| sums[panel * LANES..].as_chunks().0)
-            {
+            let seed = match tile.column_sum {
                 None => sums(weights),
-                Some([sums, ..]) if first == 0 => seed(sums),
+                Some(sums) if first == 0 => seed(&sums.as_chunks().0[panel]),
                 Some(_) => [vdupq_n_s32(0); 4],
             };
             for (row, rows) in blocks(tile.rows, HEIGHT) {

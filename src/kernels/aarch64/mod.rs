@@ -6,8 +6,8 @@ mod lanes;
 pub(crate) mod neon;
 mod packed_rows;
 
-/// Rows of a full tile: what is computed once for a panel (sums or another order of its weights) serves all of them.
-/// Eight blocks of four rows, and as many channels as a head has.
+/// Rows of a full tile of `neon` and `dotprod`: what is computed once for a panel serves all of them. Eight blocks of four rows, and
+/// as many channels as a head has.
 const MR: usize = 32;
 /// Panels of a full tile: what is computed once for the rows serves all of them.
 const NR: usize = 4;

@@ -135,6 +135,9 @@ pub(crate) struct FullTile {
 /// Blocks along k in the groups of models: 384 inputs.
 pub(crate) const FULL_DEPTH: usize = 6;
 
+/// Tiles of so many rows have an even number of them.
+const EVEN_TILES: usize = 32;
+
 /// A tile's rows among those of its block, for kernels that keep them in an order of their own from panel to panel.
 #[derive(Clone, Copy)]
 #[cfg_attr(
@@ -142,7 +145,7 @@ pub(crate) const FULL_DEPTH: usize = 6;
     allow(dead_code, reason = "AVX2 keeps them where a block is one tile")
 )]
 pub(crate) struct Packing {
-    /// The first row's place in the block, even.
+    /// The first row's place in the block, even where a kernel has tiles of [`EVEN_TILES`] rows or more.
     pub(crate) row: usize,
     /// Rows of the block.
     pub(crate) rows: usize,
@@ -150,7 +153,8 @@ pub(crate) struct Packing {
     pub(crate) before: usize,
     /// Those of all tiles with these rows.
     pub(crate) whole: usize,
-    /// Whether the same rows and inputs were multiplied with this state before, and nothing of another block since.
+    /// Whether the same rows and inputs were multiplied with this state before, and since then nothing else with the same `row` and
+    /// `before`: of other rows, other tiles may have been.
     pub(crate) is_done: bool,
 }
 

@@ -49,7 +49,8 @@ impl std::error::Error for ShapeError {}
 pub const MAX_K: usize = 65536;
 
 impl<'a> PackedLinear<'a> {
-    /// Puts the parts together. All weights must be in −127…127 (a −128 gives a result that is exact all the same).
+    /// Puts the parts together. All weights must be in −127…127 (a −128 gives a result that is exact all the same), and the column sums
+    /// those of the weights: with others, results are others, and not the same with each kernel.
     ///
     /// # Errors
     /// If a slice does not have the length that `n`, `k` and `group` ask for, `k` is more than [`MAX_K`], or `group` is not

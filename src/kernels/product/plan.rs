@@ -1,7 +1,7 @@
 //! The order of a product.
 
 use super::packed::groups;
-use super::{LANES, PackedLinear, Packing, Product, Tile};
+use super::{EVEN_TILES, LANES, PackedLinear, Packing, Product, Tile};
 use crate::quantized::QuantizedView;
 
 /// At most `most` at a time of `count`, which is not zero, and about equally many each time.
@@ -15,7 +15,7 @@ pub(crate) fn level(count: usize, most: usize) -> usize {
 #[inline(always)]
 pub(crate) fn height<P: Product>(block_rows: usize, most: usize) -> usize {
     match (P::TILE_ROWS, most) {
-        (1, ..32) => level(block_rows, most),
+        (1, ..EVEN_TILES) => level(block_rows, most),
         (1, _) => level(block_rows, most).next_multiple_of(2),
         _ => most,
     }

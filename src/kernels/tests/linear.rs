@@ -89,7 +89,13 @@ fn products_equal_the_definition_on_all_edge_sizes() {
 #[test]
 fn several_blocks_of_rows_and_a_group_of_many_inputs_equal_the_definition() {
     let random = &mut Random(8);
-    let shapes = [(129, 80, 800, WHOLE_ROW), (259, 70, 200, 128)];
+    // The last two are more than a kernel keeps of rows for all panels.
+    let shapes = [
+        (129, 80, 800, WHOLE_ROW),
+        (259, 70, 200, 128),
+        (65, 130, 1600, 384),
+        (65, 130, 1600, WHOLE_ROW),
+    ];
     for &(rows, n, k, group) in cases(&shapes, &[(2, 17, 70, WHOLE_ROW)]) {
         let weight = |random: &mut Random| (random.next() % 255) as i8;
         let layer = Layer::grouped([n, k], group, random, weight);

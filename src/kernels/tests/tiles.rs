@@ -51,7 +51,7 @@ fn products_of_models_groups_equal_the_definition() {
 #[test]
 #[cfg_attr(
     miri,
-    ignore = "the plain kernel, all that Miri runs, has no such tiles, and it takes minutes"
+    ignore = "the generic kernel, all that Miri runs, has no such tiles, and it takes minutes"
 )]
 fn products_that_follow_each_other_equal_each_alone() {
     let random = &mut Random(12);

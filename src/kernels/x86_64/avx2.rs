@@ -120,7 +120,9 @@ impl Depth {
 #[target_feature(enable = "avx2")]
 fn widen_rows(tile: Tile<'_>, depth: Depth, widened: &mut Widened) {
     let packing = tile.packing;
-    let all = packing.whole == tile.depth && tile.depth * LANES <= KC * CHUNK;
+    // A block of one tile and one group, so that it was the last one that was widened.
+    let is_all = (packing.rows, packing.whole) == (tile.rows, tile.depth);
+    let all = is_all && tile.depth * LANES <= KC * CHUNK;
     if packing.is_done && all && widened.written == (tile.rows, depth.chunks) {
         return;
     }

@@ -36,16 +36,20 @@ pub(crate) fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LA
     let [a4, b4, c4] = [a, b, c].map(quarters);
     // SAFETY: SSE2 is a part of x86-64.
     unsafe {
-        let mut doubtful = _mm_setzero_pd();
         let mut y = [_mm_setzero_ps(); 4];
         for (i, y) in y.iter_mut().enumerate() {
+            let mut doubtful = _mm_setzero_pd();
             let low = sum(a4[i], b4[i], c4[i], &mut doubtful);
             let upper = |x| _mm_movehl_ps(x, x);
             let high = sum(upper(a4[i]), upper(b4[i]), upper(c4[i]), &mut doubtful);
             *y = _mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high));
-        }
-        if _mm_movemask_epi8(_mm_castpd_si128(doubtful)) != 0 {
-            return std::array::from_fn(|i| fma_by_parts(a[i], b[i], c[i]));
+            if _mm_movemask_epi8(_mm_castpd_si128(doubtful)) != 0 {
+                let four: [f32; 4] = std::array::from_fn(|j| {
+                    let j = 4 * i + j;
+                    fma_by_parts(a[j], b[j], c[j])
+                });
+                *y = bytemuck::cast(four);
+            }
         }
         bytemuck::cast(y)
     }
@@ -143,6 +147,26 @@ mod tests {
             [a, b, c] = [half * (1.0 + d), half * (1.0 - d), sign * f32::from_bits(m)];
         }
         [a, b, c]
+    }
+
+    #[test]
+    fn bytes_are_widened_and_multiplied_as_in_plain_rust() {
+        use crate::plain;
+        let mut state = 521_288_629;
+        for _ in 0..100 {
+            let [bits, more, c] = numbers(&mut state).map(f32::to_bits);
+            let w = std::array::from_fn(|i| ((bits >> i) ^ (more << (i % 7))) as i8);
+            assert_eq!(widen(w), plain::widen(w));
+            let u = [(c % 256) as i16, (c >> 8) as i16 % 256];
+            for w in widen(w) {
+                let sums = [c as i32 >> 8, 1, -2, 3];
+                let found: [i32; 4] = bytemuck::cast(add_products(bytemuck::cast(sums), u, w));
+                assert_eq!(found, plain::add_products(sums, u, w));
+            }
+            let a = std::array::from_fn(|i| (bits as i32 >> 10) as f32 / (1 << i) as f32);
+            assert_eq!(round(a), plain::round(a));
+            assert_eq!(fma(a, a, a), plain::fma(a, a, a));
+        }
     }
 
     #[test]
