@@ -36,20 +36,16 @@ pub(crate) fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LA
     let [a4, b4, c4] = [a, b, c].map(quarters);
     // SAFETY: SSE2 is a part of x86-64.
     unsafe {
+        let mut doubtful = _mm_setzero_pd();
         let mut y = [_mm_setzero_ps(); 4];
         for (i, y) in y.iter_mut().enumerate() {
-            let mut doubtful = _mm_setzero_pd();
             let low = sum(a4[i], b4[i], c4[i], &mut doubtful);
             let upper = |x| _mm_movehl_ps(x, x);
             let high = sum(upper(a4[i]), upper(b4[i]), upper(c4[i]), &mut doubtful);
             *y = _mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high));
-            if _mm_movemask_epi8(_mm_castpd_si128(doubtful)) != 0 {
-                let four: [f32; 4] = std::array::from_fn(|j| {
-                    let j = 4 * i + j;
-                    fma_by_parts(a[j], b[j], c[j])
-                });
-                *y = bytemuck::cast(four);
-            }
+        }
+        if _mm_movemask_epi8(_mm_castpd_si128(doubtful)) != 0 {
+            return std::array::from_fn(|i| fma_by_parts(a[i], b[i], c[i]));
         }
         bytemuck::cast(y)
     }
