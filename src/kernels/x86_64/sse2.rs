@@ -52,12 +52,9 @@ pub(crate) fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LA
 }
 
 /// a·b + c of the lower two, and bits where that is not to be rounded again.
-///
-/// # Safety
-/// None needed: SSE2 is a part of x86-64.
 #[inline(always)]
-unsafe fn sum(a: __m128, b: __m128, c: __m128, doubtful: &mut __m128d) -> __m128d {
-    // SAFETY: as above.
+fn sum(a: __m128, b: __m128, c: __m128, doubtful: &mut __m128d) -> __m128d {
+    // SAFETY: SSE2 is a part of x86-64.
     unsafe {
         let product = _mm_mul_pd(_mm_cvtps_pd(a), _mm_cvtps_pd(b));
         let sum = _mm_add_pd(product, _mm_cvtps_pd(c));
