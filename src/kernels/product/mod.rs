@@ -48,9 +48,6 @@ pub(crate) trait Product: Copy {
     /// Most rows whose results lie in f32 before they are quantized for the next product: 32 with a group of 384 outputs are 48 KiB,
     /// in a second-level cache at worst.
     const FUSED_ROWS: usize = 32;
-    /// Tiles of panels that are multiplied group by group, rather than each with all of its groups: what is done to rows before they are
-    /// multiplied is done that much less often, and as much more lies in f32 until the last group.
-    const TILES: usize = 1;
     /// Panels of the tiles of so many rows.
     #[inline(always)]
     fn panels(_rows: usize) -> usize {
@@ -274,22 +271,19 @@ struct Room {
     partial: Partials,
 }
 
-/// Most tiles of any kernel that are multiplied group by group.
-const MAX_TILES: usize = 6;
-
-/// What the groups of a tile's row so far add up to.
+/// What the groups of a row so far add up to.
 #[repr(C, align(64))]
 struct Partial([[f32; LANES]; MAX_PANELS]);
 
-/// Those of the rows of a block's tiles, which the first group writes.
-type Partials = [[MaybeUninit<Partial>; MAX_BLOCK_ROWS]; MAX_TILES];
+/// Those of a block's rows, which the first group writes.
+type Partials = [MaybeUninit<Partial>; MAX_BLOCK_ROWS];
 
 impl Room {
     #[inline(always)]
     fn new() -> Self {
         Room {
             accumulators: MaybeUninit::uninit(),
-            partial: [const { [const { MaybeUninit::uninit() }; MAX_BLOCK_ROWS] }; MAX_TILES],
+            partial: [const { MaybeUninit::uninit() }; MAX_BLOCK_ROWS],
         }
     }
 
@@ -297,7 +291,7 @@ impl Room {
     #[inline(always)]
     fn split<P: Product>(&mut self) -> (&mut [i32], &mut Partials) {
         const { assert!(P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
-        const { assert!(P::NR <= MAX_PANELS && P::TILES <= MAX_TILES) };
+        const { assert!(P::NR <= MAX_PANELS) };
         let first: *mut i32 = self.accumulators.as_mut_ptr().cast();
         let count = P::MR * P::NR * LANES;
         // SAFETY: there is room for so many, and zeros are numbers.

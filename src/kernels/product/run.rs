@@ -47,7 +47,7 @@ pub(super) fn one_by_one<P: Product>(
             groups: plan.groups,
             accumulators: accumulators.as_chunks().0,
             stride: P::stride(step.panels),
-            partial: partial[step.tile][first..][..step.rows].as_mut_ptr().cast(),
+            partial: partial[first..][..step.rows].as_mut_ptr().cast(),
             step,
             w,
         };

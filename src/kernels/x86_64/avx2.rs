@@ -1,17 +1,15 @@
 //! Integer products on AVX2: bytes widened to 16 bits and `vpmaddwd`, which cannot overflow or saturate here (the usual
 //! `vpmaddubsw` saturates).
 //!
-//! Rows are widened once for some panels, a panel once for all the rows of a block; of many rows, an eighth of the products is saved
-//! (`avx2_strassen.rs`).
+//! Widening takes no shuffle: the even and the odd bytes of words are cut out of them by shifts, so that an accumulator is a
+//! column's sum. Rows are widened once for some panels, a panel once for all the rows of a block.
 
 use super::avx2_lanes::{self, Avx2Lanes};
-use super::avx2_strassen::{self, Sums};
-use super::avx2_widen::{
-    Bytes, CHUNK, Depth, Halves, KC, MR, NO_PANEL, PAIRS, Panel, PanelChunk, Row, Rows, widen_panel,
-};
 use crate::lanes::LANES;
 use crate::product::{Product, Tile, level};
+use crate::quantized::bytes;
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 /// Proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -30,18 +28,25 @@ pub(crate) fn supported() -> bool {
     avx2_lanes::supported()
 }
 
+/// Rows of a block: what a panel is widened for.
+const MR: usize = 128;
 /// Panels that share one widening of the rows.
 const NR: usize = 4;
 /// Rows that are multiplied at a time: 12 accumulators, 2 weights, a broadcast and a product in 16 registers.
 const ROWS: usize = 6;
+/// Inputs in the widening: the even ones and the odd ones are a register of a row each.
+const CHUNK: usize = 32;
+/// Chunks that are widened at once. A panel's, of 384 inputs, are 12 KiB in the first-level cache.
+const KC: usize = 12;
+/// Pairs of 16-bit inputs in a register.
+const PAIRS: usize = 8;
+
 impl Product for Avx2 {
     type Lanes = Avx2Lanes;
     type State = Widened;
     const MR: usize = MR;
     const NR: usize = NR;
     const BLOCK_ROWS: usize = MR;
-    /// 384 outputs: rows are widened and added up once for so many.
-    const TILES: usize = 6;
     /// For each of these a group's panels are widened once: with 32, GELU and all before it took a twentieth longer.
     const FUSED_ROWS: usize = 64;
 
@@ -64,20 +69,151 @@ impl Product for Avx2 {
     }
 }
 
-/// A tile's rows and two panels' weights in 16 bits.
+/// A register, in memory that is written before it is read.
+type Register = MaybeUninit<__m256i>;
+
+/// A tile's rows and a panel's weights in 16 bits. For each chunk of 32 inputs the even ones in pairs (0 and 2, 4 and 6, …), then
+/// the odd ones.
 pub(crate) struct Widened {
-    rows: Rows,
-    panels: [Panel; 2],
-    sums: Sums,
+    rows: [Row; MR],
+    /// How many rows and chunks of them are written.
+    written: (usize, usize),
+    panel: Panel,
 }
+
+/// `[KC, 2]` registers of eight pairs.
+type Row = [[Register; 2]; KC];
+
+/// `[KC, 2, 8, 2]` registers of a pair for each of eight columns.
+type Panel = [[[[Register; 2]; PAIRS]; 2]; KC];
 
 impl Default for Widened {
     #[inline(always)]
     fn default() -> Self {
         Widened {
-            rows: Rows::default(),
-            panels: [NO_PANEL; 2],
-            sums: Sums::default(),
+            rows: [[[MaybeUninit::uninit(); 2]; KC]; MR],
+            written: (0, 0),
+            panel: [[[[MaybeUninit::uninit(); 2]; PAIRS]; 2]; KC],
+        }
+    }
+}
+
+/// Chunks from one input on, a multiple of 64. A chunk that is but half of the depth is multiplied whole: there the rows are zero, or
+/// the weights are.
+#[derive(Clone, Copy)]
+struct Depth {
+    first: usize,
+    chunks: usize,
+}
+
+impl Depth {
+    fn of(tile: Tile<'_>, first: usize) -> Self {
+        Depth {
+            first,
+            chunks: KC.min((tile.depth * LANES - first).div_ceil(CHUNK)),
+        }
+    }
+}
+
+/// The rows of a tile, unless they are still there.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen_rows(tile: Tile<'_>, depth: Depth, widened: &mut Widened) {
+    let packing = tile.packing;
+    // A block of one tile and one group, so that it was the last one that was widened.
+    let is_all = (packing.rows, packing.whole) == (tile.rows, tile.depth);
+    let all = is_all && tile.depth * LANES <= KC * CHUNK;
+    if packing.is_done && all && widened.written == (tile.rows, depth.chunks) {
+        return;
+    }
+    widened.written = (0, 0);
+    for (row, to) in widened.rows.iter_mut().enumerate().take(tile.rows) {
+        let row = bytes(&tile.rows_of_blocks[row * tile.row_stride..][..tile.blocks()]);
+        let chunks = row[depth.first..].as_chunks::<CHUNK>().0;
+        for (u, [even, odd]) in chunks.iter().zip(to).take(depth.chunks) {
+            // SAFETY: the pointer is that of 32 bytes.
+            let u = unsafe { _mm256_loadu_si256(u.as_ptr().cast()) };
+            even.write(_mm256_and_si256(u, _mm256_set1_epi16(0xff)));
+            odd.write(_mm256_srli_epi16::<8>(u));
+        }
+    }
+    widened.written = (tile.rows, depth.chunks);
+}
+
+/// Weights of a panel, `[depth·4, 16, 4]`.
+trait Weights {
+    /// The even and the odd ones of 32, from `at` on, in 16 bits.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, and there are so many.
+    unsafe fn load(&self, at: usize) -> [__m256i; 2];
+}
+
+/// 32 bytes of weights.
+///
+/// # Safety
+/// The CPU has AVX2, and there are so many from `at` on.
+#[inline(always)]
+unsafe fn load(weights: &[i8], at: usize) -> __m256i {
+    debug_assert!(at + 32 <= weights.len());
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_loadu_si256(weights.as_ptr().add(at).cast()) }
+}
+
+struct Bytes<'a>(&'a [i8]);
+
+impl Weights for Bytes<'_> {
+    #[inline(always)]
+    unsafe fn load(&self, at: usize) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let w = load(self.0, at);
+            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w));
+            [even, _mm256_srai_epi16::<8>(w)]
+        }
+    }
+}
+
+/// 256·high + low.
+struct Halves<'a> {
+    high: Bytes<'a>,
+    low: Bytes<'a>,
+}
+
+impl Weights for Halves<'_> {
+    #[inline(always)]
+    unsafe fn load(&self, at: usize) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let high = load(self.high.0, at);
+            let [even, odd] = self.low.load(at);
+            let high_odd = _mm256_andnot_si256(_mm256_set1_epi16(0xff), high);
+            [
+                _mm256_add_epi16(even, _mm256_slli_epi16::<8>(high)),
+                _mm256_add_epi16(odd, high_odd),
+            ]
+        }
+    }
+}
+
+/// The weights of a panel.
+///
+/// # Safety
+/// It has those of the depth.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn widen_panel(weights: impl Weights, depth: Depth, panel: &mut Panel) {
+    for (chunk, [even, odd]) in panel.iter_mut().enumerate().take(depth.chunks) {
+        let at = (depth.first + chunk * CHUNK) * LANES;
+        let halves = even
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(odd.as_flattened_mut());
+        for (half, (even, odd)) in halves.enumerate() {
+            // SAFETY: the caller's promise.
+            let [e, o] = unsafe { weights.load(at + half * 32) };
+            even.write(e);
+            odd.write(o);
         }
     }
 }
@@ -87,63 +223,23 @@ fn multiply(widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
     for first in (0..tile.depth * LANES).step_by(KC * CHUNK) {
         let depth = Depth::of(tile, first);
-        if widened.rows.widen(tile, depth) {
-            widened.sums.forget();
-        }
-        let is_all = depth.chunks * CHUNK >= tile.depth * LANES;
-        let mut panel = 0;
-        while panel < tile.panels {
-            let in_pairs =
-                is_all && panel + 1 < tile.panels && avx2_strassen::is_worth(tile, depth);
-            let count = if in_pairs { 2 } else { 1 };
-            let panels = &mut widened.panels[..count];
-            for (index, to) in panels.iter_mut().enumerate() {
-                let weights = Bytes(tile.whole_panel(panel + index));
-                // SAFETY: the depth's chunks are those of the panel's blocks.
-                unsafe { widen_panel(weights, depth, to) };
-            }
-            let sums = &mut accumulators[panel * MR * LANES..][..count * MR * LANES];
+        widen_rows(tile, depth, widened);
+        for panel in 0..tile.panels {
+            // SAFETY: the depth's chunks are those of the panel's blocks.
+            unsafe { widen_panel(Bytes(tile.whole_panel(panel)), depth, &mut widened.panel) };
+            let sums = &mut accumulators[panel * MR * LANES..][..MR * LANES];
+            let is_last = panel + 1 == tile.panels;
             let behind = first + depth.chunks * CHUNK;
-            panel += count;
-            // In the order of a product: the next panel, the first one's next inputs, or the panel behind the tile.
-            let next = match panel == tile.panels {
-                false => panel * tile.panel_stride + first * LANES,
-                true if behind < tile.depth * LANES => behind * LANES,
-                true => tile.panels * tile.panel_stride,
+            // In the order of a product: the next panel, the first one's next inputs, or the panel behind the tile. (Where that was the last
+            // of several groups, the weights behind it are the next panel's first, and not the tile's next.)
+            let next = match is_last {
+                false => (panel + 1) * tile.panel_stride + first * LANES,
+                true if behind >= tile.panel_stride / LANES => tile.panels * tile.panel_stride,
+                true => behind * LANES,
             };
             let next = tile.weights.as_ptr().wrapping_add(next);
-            let rows = &widened.rows.halves;
-            // SAFETY: rows and panels are written for the depth.
-            unsafe {
-                if in_pairs {
-                    let next = [next, next.wrapping_add(tile.panel_stride)];
-                    let sums_of = &mut widened.sums;
-                    avx2_strassen::pair(
-                        rows,
-                        &widened.panels,
-                        sums_of,
-                        tile.rows,
-                        depth,
-                        sums,
-                        next,
-                    );
-                } else {
-                    let panel = widened.panels[0][..depth.chunks].split_at(depth.half);
-                    let from = (first > 0).then_some(0);
-                    let bytes = depth.half * CHUNK * LANES;
-                    products(
-                        (&rows[0][..tile.rows], panel.0),
-                        sums,
-                        from,
-                        0,
-                        (next, bytes),
-                    );
-                    if !panel.1.is_empty() {
-                        let next = (next.wrapping_add(bytes), bytes);
-                        products((&rows[1][..tile.rows], panel.1), sums, Some(0), 0, next);
-                    }
-                }
-            }
+            // SAFETY: both are written for the depth.
+            unsafe { rows(widened, tile.rows, depth, sums, (first > 0, Some(next))) };
         }
     }
 }
@@ -153,55 +249,48 @@ fn multiply(widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
 fn halves(widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
     tile.check(accumulators, MR);
     // 128 products of 255 and 15 bits: 30 bits.
-    const { assert!(KC / 2 * CHUNK >= 128) };
+    const { assert!(KC * CHUNK >= 128) };
     assert!(tile.panels == 2 && tile.depth * LANES <= 128);
     let depth = Depth::of(tile, 0);
-    if widened.rows.widen(tile, depth) {
-        widened.sums.forget();
-    }
+    widen_rows(tile, depth, widened);
     let weights = Halves {
         high: Bytes(tile.whole_panel(0)),
         low: Bytes(tile.whole_panel(1)),
     };
-    let panel = &mut widened.panels[0];
     // SAFETY: the depth's chunks are those of the panels' blocks.
-    unsafe { widen_panel(weights, depth, panel) };
+    unsafe { widen_panel(weights, depth, &mut widened.panel) };
     let (high, low) = accumulators.split_at_mut(MR * LANES);
     high[..tile.rows * LANES].fill(0);
-    let factors = (&widened.rows.halves[0][..tile.rows], &panel[..depth.chunks]);
+    let low = &mut low[..MR * LANES];
     // SAFETY: both are written for the depth.
-    unsafe { products(factors, low, None, 0, (std::ptr::null(), 0)) };
+    unsafe { rows(widened, tile.rows, depth, low, (false, None)) };
 }
 
-/// The products of rows with some chunks of a panel. Added to what `accumulators`, `[rows, 16]`, has from index
-/// `from` on, if there is one, they are what it has from `to` on. Meanwhile so many bytes of weights come to the first-level cache from
-/// `next` on, wherever that is: from the third-level cache they would be waited for, a tenth of the time.
+/// Σ of the rows' products with the panel, set or added to `accumulators`, `[MR, 16]`. Meanwhile as many weights as the panel has come to
+/// the first-level cache from `next` on, wherever that is: from the third-level cache they would be waited for, a tenth of the time.
 ///
 /// # Safety
-/// The chunks are written.
+/// So many rows and the panel are written for the depth.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn products(
-    (rows, panel): (&[Row], &[PanelChunk]),
+unsafe fn rows(
+    widened: &Widened,
+    count: usize,
+    depth: Depth,
     accumulators: &mut [i32],
-    from: Option<usize>,
-    to: usize,
-    (mut next, bytes): (*const i8, usize),
+    (add, mut next): (bool, Option<*const i8>),
 ) {
     // Of equal height, rather than a low rest.
-    let height = level(rows.len(), ROWS);
-    let lines = (bytes / 64).div_ceil(rows.len().div_ceil(height));
-    for (index, rows) in rows.chunks(height).enumerate() {
-        for _ in 0..lines {
-            _mm_prefetch::<_MM_HINT_T0>(next);
-            next = next.wrapping_add(64);
+    let height = level(count, ROWS);
+    let lines = (depth.chunks * CHUNK * LANES / 64).div_ceil(count.div_ceil(height));
+    let sums = accumulators.chunks_mut(height * LANES);
+    for (rows, sums) in widened.rows[..count].chunks(height).zip(sums) {
+        if let Some(next) = &mut next {
+            for _ in 0..lines {
+                _mm_prefetch::<_MM_HINT_T0>(*next);
+                *next = next.wrapping_add(64);
+            }
         }
-        let at = index * height * LANES;
-        let sums = accumulators[to + at..][..rows.len() * LANES].as_mut_ptr();
-        let before = match from {
-            Some(from) => accumulators[from + at..][..rows.len() * LANES].as_ptr(),
-            None => ZEROS.as_ptr(),
-        };
         let some_rows = match rows.len() {
             1 => some_rows::<1>,
             2 => some_rows::<2>,
@@ -211,46 +300,51 @@ pub(super) unsafe fn products(
             6 => some_rows::<6>,
             rows => unreachable!("{rows} rows at a time"),
         };
-        // SAFETY: the caller's promise; both have sixteen sums for each of the rows.
-        unsafe { some_rows(rows, panel, before.cast(), sums.cast()) }
+        // SAFETY: the caller's promise.
+        unsafe { some_rows(rows, &widened.panel, depth.chunks, sums, add) }
     }
 }
 
-/// What products are added to that are added to nothing.
-static ZEROS: [i32; ROWS * LANES] = [0; ROWS * LANES];
-
 /// # Safety
-/// The chunks of the panel, and those of `R` rows, are written; there are `R` sums before and behind, which may be the same.
+/// The first `chunks` of the panel and of `R` rows are written.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn some_rows<const R: usize>(
     rows: &[Row],
-    panel: &[PanelChunk],
-    before: *const __m256i,
-    to: *mut __m256i,
+    panel: &Panel,
+    chunks: usize,
+    accumulators: &mut [i32],
+    add: bool,
 ) {
-    assert!(rows.len() == R && panel.len() <= KC / 2);
+    assert!(rows.len() == R && chunks <= KC);
     let u: *const i32 = rows.as_ptr().cast();
     let mut sums = [[_mm256_setzero_si256(); 2]; R];
     let pairs = panel.as_flattened().as_flattened();
-    for (pair, weights) in pairs.iter().enumerate() {
+    for (pair, weights) in pairs.iter().take(chunks * 2 * PAIRS).enumerate() {
         // SAFETY: the caller's promise.
         let weights = unsafe { weights.map(|weights| weights.assume_init()) };
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's promise; a row has so many pairs.
-            let u = _mm256_set1_epi32(unsafe { *u.add(row * KC * PAIRS + pair) });
+            let u = _mm256_set1_epi32(unsafe { *u.add(row * KC * 2 * PAIRS + pair) });
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(u, weights));
             }
         }
     }
-    // Through pointers, `R` of them: in slices, registers go by way of the stack, which took a twentieth of the time.
-    for (row, sums) in sums.iter().enumerate() {
+    // Of a length that the compiler knows: registers go by way of the stack otherwise, which took a twentieth of the time.
+    let accumulators: &mut [[i32; LANES]; R] = accumulators
+        .as_chunks_mut()
+        .0
+        .first_chunk_mut()
+        .expect("those of the rows");
+    let kept = _mm256_set1_epi32(-i32::from(add));
+    for (sums, to) in sums.iter().zip(accumulators) {
         for (half, sum) in sums.iter().enumerate() {
-            // SAFETY: the caller's promise.
+            let to: *mut __m256i = to[half * 8..].as_mut_ptr().cast();
+            // SAFETY: eight accumulators.
             unsafe {
-                let before = _mm256_loadu_si256(before.add(2 * row + half));
-                _mm256_storeu_si256(to.add(2 * row + half), _mm256_add_epi32(before, *sum));
+                let before = _mm256_and_si256(_mm256_loadu_si256(to), kept);
+                _mm256_storeu_si256(to, _mm256_add_epi32(before, *sum));
             }
         }
     }
