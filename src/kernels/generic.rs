@@ -4,7 +4,7 @@
 use super::lanes::{LANES, Lanes};
 #[cfg(not(target_arch = "x86_64"))]
 use super::plain as instructions;
-use super::product::{Product, Tile};
+use super::product::{Product, Tile, TilePartials};
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::sse2 as instructions;
 use half::f16;
@@ -280,6 +280,7 @@ fn multiply_rows<const R: usize>(
 impl Product for Generic {
     type Lanes = Self;
     type State = Widened;
+    type Partials = [TilePartials; 1];
     const MR: usize = MR;
     const NR: usize = NR;
 

@@ -21,8 +21,8 @@ pub const MAX_MEMBERS: usize = 16;
 const WATCH: Duration = Duration::from_micros(100);
 
 /// Stack of a helper in bytes. Nothing recurses; large buffers are on the heap, but for what AVX2 widens and a product's sums (some
-/// 180 KiB).
-const STACK: usize = 512 << 10;
+/// 340 KiB).
+const STACK: usize = 1 << 20;
 
 /// The leader's: the thread sleeps or watches.
 const IDLE: u8 = 0;

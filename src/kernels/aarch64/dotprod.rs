@@ -6,7 +6,7 @@ use super::lanes::NeonLanes;
 use super::packed_rows::PackedRows;
 use super::{KC, MR, NR, blocks};
 use crate::lanes::LANES;
-use crate::product::{Product, Tile};
+use crate::product::{Product, Tile, TilePartials};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -37,6 +37,7 @@ pub(crate) struct Packed(PackedRows);
 impl Product for Dotprod {
     type Lanes = NeonLanes;
     type State = Packed;
+    type Partials = [TilePartials; 1];
     const MR: usize = MR;
     const NR: usize = NR;
 

@@ -4,7 +4,7 @@ use super::lanes::NeonLanes;
 use super::packed_rows::PackedRows;
 use super::{KC, NR, blocks};
 use crate::lanes::LANES;
-use crate::product::{Product, Tile};
+use crate::product::{Product, Tile, TilePartials};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -65,6 +65,7 @@ impl Default for Packed {
 impl Product for I8mm {
     type Lanes = NeonLanes;
     type State = Packed;
+    type Partials = [TilePartials; 1];
     const MR: usize = MR;
     const NR: usize = NR;
     const BLOCK_ROWS: usize = MR;

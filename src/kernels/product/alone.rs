@@ -16,8 +16,8 @@ pub(crate) fn products<P: Product>(product: P, a: QuantizedView<'_>, w: PackedLi
     if P::TILE_ROWS > 1 && tiles::products(product, &mut state, &a, &w) {
         return;
     }
-    let mut room = Room::new();
-    let (accumulators, _) = room.split::<P>();
+    let mut room = Room::<P>::new();
+    let (accumulators, _) = room.split();
     let mut plan = Plan::of(&a, &w);
     while let Some(step) = plan.next::<P>() {
         let tile = plan.tile(&a, &w, step);

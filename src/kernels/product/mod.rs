@@ -48,6 +48,11 @@ pub(crate) trait Product: Copy {
     /// Most rows whose results lie in f32 before they are quantized for the next product: 32 with a group of 384 outputs are 48 KiB,
     /// in a second-level cache at worst.
     const FUSED_ROWS: usize = 32;
+    /// Tiles of panels that are multiplied group by group, rather than each with all of its groups: what is done to rows before they are
+    /// multiplied is done that much less often, and as much more lies in f32 until the last group.
+    const TILES: usize = 1;
+    /// `[TilePartials; TILES]`: what the groups so far add up to.
+    type Partials;
     /// Panels of the tiles of so many rows.
     #[inline(always)]
     fn panels(_rows: usize) -> usize {
@@ -264,42 +269,47 @@ impl Default for Accumulators {
 /// Most rows of any kernel's block.
 const MAX_BLOCK_ROWS: usize = 128;
 
+/// What the groups of a tile's row so far add up to.
+#[repr(C, align(64))]
+pub(crate) struct Partial([[f32; LANES]; MAX_PANELS]);
+
+/// Those of a tile's rows, all of a block's, which the first group writes.
+pub(crate) type TilePartials = [MaybeUninit<Partial>; MAX_BLOCK_ROWS];
+
 /// Working memory of products that go tile by tile.
 #[repr(C, align(64))]
-struct Room {
+struct Room<P: Product> {
     accumulators: MaybeUninit<[i32; MAX_BLOCK_ROWS * MAX_PANELS * LANES]>,
-    partial: Partials,
+    partials: MaybeUninit<P::Partials>,
 }
 
-/// What the groups of a row so far add up to.
-#[repr(C, align(64))]
-struct Partial([[f32; LANES]; MAX_PANELS]);
-
-/// Those of a block's rows, which the first group writes.
-type Partials = [MaybeUninit<Partial>; MAX_BLOCK_ROWS];
-
-impl Room {
+impl<P: Product> Room<P> {
     #[inline(always)]
     fn new() -> Self {
         Room {
             accumulators: MaybeUninit::uninit(),
-            partial: [const { MaybeUninit::uninit() }; MAX_BLOCK_ROWS],
+            partials: MaybeUninit::uninit(),
         }
     }
 
     /// The accumulators of a kernel's tiles, all zero, and what is not written yet.
     #[inline(always)]
-    fn split<P: Product>(&mut self) -> (&mut [i32], &mut Partials) {
+    fn split(&mut self) -> (&mut [i32], &mut [TilePartials]) {
         const { assert!(P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
         const { assert!(P::NR <= MAX_PANELS) };
+        const { assert!(size_of::<P::Partials>() == P::TILES * size_of::<TilePartials>()) };
+        const { assert!(align_of::<P::Partials>() == align_of::<TilePartials>()) };
         let first: *mut i32 = self.accumulators.as_mut_ptr().cast();
         let count = P::MR * P::NR * LANES;
-        // SAFETY: there is room for so many, and zeros are numbers.
-        let accumulators = unsafe {
+        // SAFETY: there is room for so many, and zeros are numbers; room for so many tiles too, of which nothing need be written.
+        unsafe {
             first.write_bytes(0, count);
-            std::slice::from_raw_parts_mut(first, count)
-        };
-        (accumulators, &mut self.partial)
+            let partials = self.partials.as_mut_ptr().cast();
+            (
+                std::slice::from_raw_parts_mut(first, count),
+                std::slice::from_raw_parts_mut(partials, P::TILES),
+            )
+        }
     }
 }
 

@@ -21,8 +21,8 @@ pub(crate) fn height<P: Product>(block_rows: usize, most: usize) -> usize {
     }
 }
 
-/// How a product is cut into tiles: blocks of rows, for each the tiles' panels, for each their groups, for each the
-/// rows' tiles.
+/// How a product is cut into tiles: blocks of rows, for each the panels of [`Product::TILES`] tiles, for each their groups, for each
+/// the tiles, and for each the rows'.
 pub(super) struct Plan {
     /// Blocks of 64 along k.
     pub(super) depth: usize,
@@ -34,7 +34,9 @@ pub(super) struct Plan {
     panels: usize,
     /// Where the next step begins.
     block: usize,
-    panel: usize,
+    /// The first panel of its tiles.
+    first_panel: usize,
+    tile: usize,
     group: usize,
     row: usize,
 }
@@ -49,6 +51,8 @@ pub(super) struct Step {
     pub(super) panel: usize,
     pub(super) panels: usize,
     pub(super) group: usize,
+    /// Which of the tiles that are multiplied group by group.
+    pub(super) tile: usize,
     /// Rows of the block.
     block_rows: usize,
 }
@@ -64,7 +68,8 @@ impl Plan {
             rows: a.rows(),
             panels: w.n.div_ceil(LANES),
             block: 0,
-            panel: 0,
+            first_panel: 0,
+            tile: 0,
             group: 0,
             row: 0,
         }
@@ -85,28 +90,38 @@ impl Plan {
         };
         let end = self.block + block_rows;
         let height = height::<P>(block_rows, P::MR);
+        let panel = self.first_panel + self.tile * P::panels(block_rows);
         let step = Step {
             block: self.block,
             row: self.row,
             rows: height.min(end - self.row),
-            panel: self.panel,
-            panels: P::panels(block_rows).min(self.panels - self.panel),
+            panel,
+            panels: P::panels(block_rows).min(self.panels - panel),
             group: self.group,
+            tile: self.tile,
             block_rows,
         };
         self.row += step.rows;
-        if self.row >= end {
-            self.row = self.block;
-            self.group += 1;
-            if self.group == self.groups {
-                self.group = 0;
-                self.panel += step.panels;
-                if self.panel >= self.panels {
-                    self.panel = 0;
-                    self.block = end;
-                    self.row = end;
-                }
-            }
+        if self.row < end {
+            return Some(step);
+        }
+        self.row = self.block;
+        self.tile += 1;
+        let next_panel = panel + step.panels;
+        if self.tile < P::TILES && next_panel < self.panels {
+            return Some(step);
+        }
+        self.tile = 0;
+        self.group += 1;
+        if self.group < self.groups {
+            return Some(step);
+        }
+        self.group = 0;
+        self.first_panel = next_panel;
+        if next_panel >= self.panels {
+            self.first_panel = 0;
+            self.block = end;
+            self.row = end;
         }
         Some(step)
     }

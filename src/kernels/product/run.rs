@@ -4,7 +4,7 @@ use super::dequantize::{Rows, Source, Vectors};
 use super::jobs::Jobs;
 use super::plan::{Plan, Step};
 use super::{
-    LANES, MAX_BLOCK_ROWS, MAX_PANELS, PackedLinear, Partial, Partials, Product, Room, tiles,
+    LANES, MAX_BLOCK_ROWS, MAX_PANELS, PackedLinear, Partial, Product, Room, TilePartials, tiles,
 };
 use crate::lanes::Lanes;
 use crate::matrix::MatrixMut;
@@ -18,8 +18,8 @@ pub(crate) fn linear<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: b
         return tiles::linear(product, &mut state, jobs, add);
     }
     // What is zero at first stays so where there is nothing to multiply: all products have the same number of inputs.
-    let mut room = Room::new();
-    let mut room = room.split::<P>();
+    let mut room = Room::<P>::new();
+    let mut room = room.split();
     while let Some((a, w)) = jobs.next() {
         one_by_one(product, &mut state, &mut room, (&a, &w), jobs.out(), add);
         jobs.end();
@@ -31,7 +31,7 @@ pub(crate) fn linear<'a, P: Product>(product: P, jobs: &mut dyn Jobs<'a>, add: b
 pub(super) fn one_by_one<P: Product>(
     product: P,
     state: &mut P::State,
-    (accumulators, partial): &mut (&mut [i32], &mut Partials),
+    (accumulators, partials): &mut (&mut [i32], &mut [TilePartials]),
     (a, w): (&QuantizedView<'_>, &PackedLinear<'_>),
     mut out: MatrixMut<'_>,
     add: bool,
@@ -47,7 +47,9 @@ pub(super) fn one_by_one<P: Product>(
             groups: plan.groups,
             accumulators: accumulators.as_chunks().0,
             stride: P::stride(step.panels),
-            partial: partial[first..][..step.rows].as_mut_ptr().cast(),
+            partial: partials[step.tile][first..][..step.rows]
+                .as_mut_ptr()
+                .cast(),
             step,
             w,
         };

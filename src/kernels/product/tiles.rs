@@ -229,8 +229,8 @@ impl<'a, P: Product> Run<'_, '_, 'a, P> {
             self.flush();
             let rest = a.row_range(row..a.rows());
             let out = self.jobs.out().split_rows(row).1;
-            let mut room = Room::new();
-            let mut room = room.split::<P>();
+            let mut room = Room::<P>::new();
+            let mut room = room.split();
             one_by_one(
                 self.product,
                 self.state,

@@ -89,10 +89,11 @@ fn products_equal_the_definition_on_all_edge_sizes() {
 #[test]
 fn several_blocks_of_rows_and_a_group_of_many_inputs_equal_the_definition() {
     let random = &mut Random(8);
-    // The last two are more than a kernel keeps of rows for all panels.
+    // More columns than a kernel multiplies group by group, and twice more than one keeps of rows for all panels.
     let shapes = [
         (129, 80, 800, WHOLE_ROW),
         (259, 70, 200, 128),
+        (131, 870, 450, 192),
         (65, 130, 1600, 384),
         (65, 130, 1600, WHOLE_ROW),
     ];

@@ -8,7 +8,7 @@
 use super::amx_tiles::{self as tiles, Square, Wide};
 use super::avx512::Avx512;
 use super::avx512_vnni;
-use crate::product::{FullTile, MAX_TILE, Meanwhile, Product, Tile};
+use crate::product::{FullTile, MAX_TILE, Meanwhile, Product, Tile, TilePartials};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::OnceLock;
@@ -151,6 +151,7 @@ impl Configured {
 impl Product for Amx {
     type Lanes = Avx512;
     type State = Configured;
+    type Partials = [TilePartials; 1];
     const MR: usize = MR;
     const NR: usize = NR;
 

@@ -6,7 +6,7 @@
 
 use super::avx2_lanes::{self, Avx2Lanes};
 use crate::lanes::LANES;
-use crate::product::{Product, Tile, level};
+use crate::product::{Product, Tile, TilePartials, level};
 use crate::quantized::bytes;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -44,9 +44,12 @@ const PAIRS: usize = 8;
 impl Product for Avx2 {
     type Lanes = Avx2Lanes;
     type State = Widened;
+    type Partials = [TilePartials; Self::TILES];
     const MR: usize = MR;
     const NR: usize = NR;
     const BLOCK_ROWS: usize = MR;
+    /// 384 outputs: rows are widened once for so many.
+    const TILES: usize = 6;
     /// For each of these a group's panels are widened once: with 32, GELU and all before it took a twentieth longer.
     const FUSED_ROWS: usize = 64;
 
@@ -76,8 +79,7 @@ type Register = MaybeUninit<__m256i>;
 /// the odd ones.
 pub(crate) struct Widened {
     rows: [Row; MR],
-    /// How many rows and chunks of them are written.
-    written: (usize, usize),
+    written: Option<Written>,
     panel: Panel,
 }
 
@@ -92,10 +94,20 @@ impl Default for Widened {
     fn default() -> Self {
         Widened {
             rows: [[[MaybeUninit::uninit(); 2]; KC]; MR],
-            written: (0, 0),
+            written: None,
             panel: [[[[MaybeUninit::uninit(); 2]; PAIRS]; 2]; KC],
         }
     }
+}
+
+/// Which rows and inputs of a block are widened.
+#[derive(Clone, Copy, PartialEq)]
+struct Written {
+    row: usize,
+    rows: usize,
+    /// Sixteens before the inputs.
+    before: usize,
+    chunks: usize,
 }
 
 /// Chunks from one input on, a multiple of 64. A chunk that is but half of the depth is multiplied whole: there the rows are zero, or
@@ -119,14 +131,16 @@ impl Depth {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_rows(tile: Tile<'_>, depth: Depth, widened: &mut Widened) {
-    let packing = tile.packing;
-    // A block of one tile and one group, so that it was the last one that was widened.
-    let is_all = (packing.rows, packing.whole) == (tile.rows, tile.depth);
-    let all = is_all && tile.depth * LANES <= KC * CHUNK;
-    if packing.is_done && all && widened.written == (tile.rows, depth.chunks) {
+    let written = Some(Written {
+        row: tile.packing.row,
+        rows: tile.rows,
+        before: tile.packing.before + depth.first / LANES,
+        chunks: depth.chunks,
+    });
+    if tile.packing.is_done && widened.written == written {
         return;
     }
-    widened.written = (0, 0);
+    widened.written = None;
     for (row, to) in widened.rows.iter_mut().enumerate().take(tile.rows) {
         let row = bytes(&tile.rows_of_blocks[row * tile.row_stride..][..tile.blocks()]);
         let chunks = row[depth.first..].as_chunks::<CHUNK>().0;
@@ -137,7 +151,7 @@ fn widen_rows(tile: Tile<'_>, depth: Depth, widened: &mut Widened) {
             odd.write(_mm256_srli_epi16::<8>(u));
         }
     }
-    widened.written = (tile.rows, depth.chunks);
+    widened.written = written;
 }
 
 /// Weights of a panel, `[depth·4, 16, 4]`.
@@ -230,12 +244,11 @@ fn multiply(widened: &mut Widened, tile: Tile<'_>, accumulators: &mut [i32]) {
             let sums = &mut accumulators[panel * MR * LANES..][..MR * LANES];
             let is_last = panel + 1 == tile.panels;
             let behind = first + depth.chunks * CHUNK;
-            // In the order of a product: the next panel, the first one's next inputs, or the panel behind the tile. (Where that was the last
-            // of several groups, the weights behind it are the next panel's first, and not the tile's next.)
+            // In the order of a product: the next panel, the first one's next inputs, or the panel behind the tile.
             let next = match is_last {
                 false => (panel + 1) * tile.panel_stride + first * LANES,
-                true if behind >= tile.panel_stride / LANES => tile.panels * tile.panel_stride,
-                true => behind * LANES,
+                true if behind < tile.depth * LANES => behind * LANES,
+                true => tile.panels * tile.panel_stride,
             };
             let next = tile.weights.as_ptr().wrapping_add(next);
             // SAFETY: both are written for the depth.

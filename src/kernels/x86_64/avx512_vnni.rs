@@ -2,7 +2,7 @@
 
 use super::avx512::{self, Avx512};
 use crate::lanes::LANES;
-use crate::product::{Product, Tile};
+use crate::product::{Product, Tile, TilePartials};
 use std::arch::x86_64::*;
 
 /// Proof of AVX-512 with VNNI.
@@ -30,6 +30,7 @@ const NR: usize = 4;
 impl Product for Avx512Vnni {
     type Lanes = Avx512;
     type State = ();
+    type Partials = [TilePartials; 1];
     const MR: usize = MR;
     const NR: usize = NR;
 

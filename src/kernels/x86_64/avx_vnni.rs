@@ -2,7 +2,7 @@
 
 use super::avx2_lanes::{self, Avx2Lanes};
 use crate::lanes::LANES;
-use crate::product::{Product, Tile};
+use crate::product::{Product, Tile, TilePartials};
 use std::arch::x86_64::*;
 
 /// Proof of AVX2 with AVX-VNNI.
@@ -30,6 +30,7 @@ const NR: usize = 4;
 impl Product for AvxVnni {
     type Lanes = Avx2Lanes;
     type State = ();
+    type Partials = [TilePartials; 1];
     const MR: usize = MR;
     const NR: usize = NR;
 
