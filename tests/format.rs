@@ -420,6 +420,50 @@ fn verify_finds_what_a_load_does_not_read() {
 }
 
 #[test]
+fn verify_adds_up_the_weights() {
+    // Two panels, two groups of 64 inputs: ones, but for one weight of the second panel's channel 3 in the second group.
+    let mut weights = [1i8; 2 * 32 * 16 * 4];
+    weights[(32 + 16) * 64 + 3 * 4] = -9;
+    let mut right = [64; 2 * 32];
+    right[32 + 16 + 3] = 54;
+    let verify = |weights: &[i8], shape: &[usize], sums: &[i32]| {
+        let mut int8 = header();
+        int8.precision = Precision::Int8;
+        int8.quantization_group = 64;
+        let tensors = [
+            TensorData::new("linear.weight", shape, weights),
+            TensorData::new("linear.column_sum", &[2, sums.len() / 2], sums),
+        ];
+        let mut bytes = Vec::new();
+        write(int8, &tensors, &mut bytes).unwrap();
+        let file = TempFile::new("sums", &bytes);
+        file.open().unwrap().verify()
+    };
+    let shape = [2, 32, 16, 4];
+    verify(&weights, &shape, &right).unwrap();
+    for index in [0, 17, 51, 63] {
+        let mut wrong = right;
+        wrong[index] += 1;
+        let Err(Error::Format { source, .. }) = verify(&weights, &shape, &wrong) else {
+            panic!("a wrong sum at {index} is good");
+        };
+        let expected = FormatError::ColumnSum {
+            name: "linear.column_sum".to_owned(),
+            index,
+            found: wrong[index],
+            expected: right[index],
+        };
+        assert_eq!(source, expected);
+    }
+    for (shape, sums) in [([4, 16, 16, 4], &right[..]), (shape, &right[..32])] {
+        let Err(Error::Format { source, .. }) = verify(&weights, &shape, sums) else {
+            panic!("{shape:?} is good with {} sums", sums.len());
+        };
+        assert!(matches!(source, FormatError::Shape { .. }), "{source:?}");
+    }
+}
+
+#[test]
 fn a_scale_that_is_no_number_is_refused() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut bytes = Vec::new();

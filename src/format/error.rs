@@ -115,6 +115,17 @@ pub enum FormatError {
         /// CRC-32 in the header.
         expected: u32,
     },
+    /// A sum of weights is not what they add up to.
+    ColumnSum {
+        /// The tensor of sums.
+        name: String,
+        /// Index of the first such sum.
+        index: usize,
+        /// The sum in the file.
+        found: i32,
+        /// What the weights add up to.
+        expected: i32,
+    },
     /// A floating-point tensor has a value that is not a finite number.
     NotFinite {
         /// The tensor.
@@ -205,6 +216,15 @@ impl fmt::Display for FormatError {
             } => write!(
                 f,
                 "tensor {name} has checksum {found:08x}, expected {expected:08x}: {AGAIN}"
+            ),
+            ColumnSum {
+                name,
+                index,
+                found,
+                expected,
+            } => write!(
+                f,
+                "tensor {name} has {found} at element {index}, where the weights add up to {expected}: convert it again"
             ),
             NotFinite { name, index } => {
                 write!(f, "tensor {name} is not finite at element {index}: {AGAIN}")

@@ -2,7 +2,9 @@
 
 use super::header::{Dtype, Header, TensorEntry};
 use super::map::Bytes;
-use super::{ALIGNMENT, FormatError, MAGIC, MAX_HEADER_LENGTH, PREFIX_LENGTH, VERSION};
+use super::{
+    ALIGNMENT, FormatError, MAGIC, MAX_HEADER_LENGTH, PREFIX_LENGTH, VERSION, column_sums,
+};
 use crate::error::{Error, Result};
 use bytemuck::Pod;
 use half::f16;
@@ -147,27 +149,30 @@ impl ModelFile {
         bytemuck::cast_slice(bytes)
     }
 
-    /// Reads the whole file: padding, checksums, and that every number is finite.
+    /// Reads the whole file: padding, checksums, that every number is finite, and the sums of weights.
     ///
     /// # Errors
     /// [`Error::Format`] naming the first tensor that is not as it was written.
     pub fn verify(&self) -> Result<()> {
         let mut end = PREFIX_LENGTH + header_length(&self.bytes) as usize;
         for entry in &self.header.tensors {
-            self.verify_tensor(entry, end)
-                .map_err(|source| Error::Format {
-                    path: self.path.clone(),
-                    source,
-                })?;
+            self.verify_tensor(entry, end).map_err(|e| self.error(e))?;
             end = entry.offset as usize + byte_length(entry).unwrap_or(0) as usize;
         }
-        Ok(())
+        column_sums::check(&self.header, &self.bytes).map_err(|e| self.error(e))
+    }
+
+    fn error(&self, source: FormatError) -> Error {
+        Error::Format {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     fn verify_tensor(&self, entry: &TensorEntry, padding: usize) -> Result<(), FormatError> {
         let name = || entry.name.clone();
         let start = entry.offset as usize;
-        let bytes = &self.bytes[start..][..byte_length(entry).unwrap_or(0) as usize];
+        let bytes = tensor_bytes(entry, &self.bytes);
         if self.bytes[padding..start].iter().any(|byte| *byte != 0) {
             return Err(FormatError::Padding { name: name() });
         }
@@ -302,6 +307,11 @@ fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
     Ok(header)
 }
 
+/// A tensor's bytes in those of the file, which has them: the table was checked.
+pub(super) fn tensor_bytes<'a>(entry: &TensorEntry, bytes: &'a [u8]) -> &'a [u8] {
+    &bytes[entry.offset as usize..][..byte_length(entry).unwrap_or(0) as usize]
+}
+
 /// Checks that the numbers of a tensor are finite, if they are floating-point.
 fn check_finite(entry: &TensorEntry, bytes: &[u8]) -> Result<(), FormatError> {
     let wrong = match entry.dtype {
@@ -327,8 +337,7 @@ fn check_finite(entry: &TensorEntry, bytes: &[u8]) -> Result<(), FormatError> {
 fn check_scales(bytes: &[u8], header: &Header) -> Result<(), FormatError> {
     let is_scale = |name: &str| name.ends_with(".scale") || name.ends_with(".input_scale");
     for entry in header.tensors.iter().filter(|entry| is_scale(&entry.name)) {
-        let length = byte_length(entry).unwrap_or(0) as usize;
-        check_finite(entry, &bytes[entry.offset as usize..][..length])?;
+        check_finite(entry, tensor_bytes(entry, bytes))?;
     }
     Ok(())
 }

@@ -23,7 +23,8 @@
 //! - Scales (tensors named `….scale` and `….input_scale`) MUST be finite ([`FormatError::NotFinite`]); they are few, and
 //!   a load checks them.
 //! - Each tensor's CRC-32 MUST be the header's, and its floating-point values finite ([`FormatError::Checksum`],
-//!   [`FormatError::NotFinite`]); [`ModelFile::verify`] reads everything and checks, a plain load does not.
+//!   [`FormatError::NotFinite`]); a `.column_sum` MUST be that of the weights ([`FormatError::ColumnSum`]).
+//!   [`ModelFile::verify`] reads everything and checks, a plain load does not.
 //!
 //! # Tensors
 //! `N16` is the number of output channels / 16, rounded up; `K64` the number of inputs rounded up to 64.
@@ -62,6 +63,7 @@
 //! `layer.{i}.attention.output`, `layer.{i}.intermediate` and `layer.{i}.output`.
 //! A panel holds 16 output channels: for each group of four inputs, 16 × 4 bytes, the four weights of a channel side by side.
 
+mod column_sums;
 pub mod error;
 mod file;
 pub mod header;
