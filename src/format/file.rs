@@ -159,7 +159,7 @@ impl ModelFile {
             self.verify_tensor(entry, end).map_err(|e| self.error(e))?;
             end = entry.offset as usize + byte_length(entry).unwrap_or(0) as usize;
         }
-        column_sums::check(&self.header, &self.bytes).map_err(|e| self.error(e))
+        column_sums::check(self).map_err(|e| self.error(e))
     }
 
     fn error(&self, source: FormatError) -> Error {
@@ -240,7 +240,7 @@ impl<'a> Locator<'a> {
         }
     }
 
-    fn entry(&self, name: &str) -> Result<&'a TensorEntry, FormatError> {
+    pub(super) fn entry(&self, name: &str) -> Result<&'a TensorEntry, FormatError> {
         match self.by_name.get(name) {
             Some(&index) => {
                 self.found.borrow_mut()[index] = true;
@@ -308,7 +308,7 @@ fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
 }
 
 /// A tensor's bytes in those of the file, which has them: the table was checked.
-pub(super) fn tensor_bytes<'a>(entry: &TensorEntry, bytes: &'a [u8]) -> &'a [u8] {
+fn tensor_bytes<'a>(entry: &TensorEntry, bytes: &'a [u8]) -> &'a [u8] {
     &bytes[entry.offset as usize..][..byte_length(entry).unwrap_or(0) as usize]
 }
 

@@ -147,7 +147,7 @@ const EVEN_TILES: usize = 32;
 #[derive(Clone, Copy)]
 #[cfg_attr(
     target_arch = "x86_64",
-    allow(dead_code, reason = "AVX2 keeps them where a block is one tile")
+    allow(dead_code, reason = "AVX2 keeps but the rows that it widened last")
 )]
 pub(crate) struct Packing {
     /// The first row's place in the block, even where a kernel has tiles of [`EVEN_TILES`] rows or more.
