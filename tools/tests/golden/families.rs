@@ -1,7 +1,7 @@
 //! BERT's relatives against pinned transformers, on tiny checkpoints: `tests/golden/families.py` makes them.
 
 use crate::support::{
-    Checkpoint, FAMILIES, Golden, Input, PRECISIONS, golden_folder, largest_difference,
+    Checkpoint, FAMILIES, Golden, Input, PRECISIONS, converted, golden_folder, largest_difference,
 };
 use crate::weights;
 use bertlet::format::header::Pooling;
@@ -12,8 +12,8 @@ use bertlet::{
 };
 use serde_json::json;
 
-fn open(name: &str, test: &str, precision: &str) -> Model {
-    Model::open(Checkpoint::copy(name, test).convert(precision)).unwrap()
+fn open(name: &str, precision: &str) -> Model {
+    Model::open(converted(name, precision)).unwrap()
 }
 
 fn text_of(input: &Input) -> Text<'_> {
@@ -62,7 +62,7 @@ fn tolerance(golden: &Golden, name: &str) -> f32 {
 fn tokens_are_those_of_transformers() {
     for name in FAMILIES {
         let golden = Golden::read(name);
-        let model = open(name, "family-tokens", "f16");
+        let model = open(name, "f16");
         assert_eq!(model.header().max_length, golden.meta.max_length, "{name}");
         let mut encoder = TextEncoder::new(&model, TextOptions::default()).unwrap();
         for input in &golden.meta.inputs {
@@ -83,7 +83,7 @@ fn tokens_are_those_of_transformers() {
 fn offsets_are_those_of_transformers() {
     for name in FAMILIES {
         let golden = Golden::read(name);
-        let model = open(name, "family-offsets", "f16");
+        let model = open(name, "f16");
         let tokenizer = model.tokenizer();
         let (mut tokens, mut ids_only) = (Tokens::new(), Tokens::ids_only());
         let mut offsets = Vec::new();
@@ -118,7 +118,7 @@ fn offsets_are_those_of_transformers() {
 #[test]
 fn windows_cover_long_texts() {
     for name in FAMILIES {
-        let model = open(name, "family-windows", "f16");
+        let model = open(name, "f16");
         let text = "the cat sat on the mat. ".repeat(20);
         let mut tokens = Tokens::ids_only();
         model.tokenizer().tokenize(&text, &mut tokens);
@@ -156,7 +156,7 @@ fn f16_models_compute_what_transformers_computes() {
     let mut failures = Vec::new();
     for name in FAMILIES {
         let golden = Golden::read(name);
-        let found = differences(&open(name, "family-f16", "f16"), &golden);
+        let found = differences(&open(name, "f16"), &golden);
         println!("{name}: {found:?}");
         for (tensor, difference) in found {
             let most = tolerance(&golden, &tensor);
@@ -190,7 +190,7 @@ const INT8_TOLERANCES: [(&str, &[f32]); 8] = [
 fn int8_models_stay_near_transformers() {
     let mut failures = Vec::new();
     for name in FAMILIES {
-        let found = differences(&open(name, "family-int8", "int8"), &Golden::read(name));
+        let found = differences(&open(name, "int8"), &Golden::read(name));
         println!("{name}: {found:?}");
         let tolerances = INT8_TOLERANCES.iter().find(|(other, _)| *other == name);
         let Some((_, tolerances)) = tolerances else {
@@ -214,7 +214,7 @@ fn scores_are_those_of_the_pipeline() {
         let Some(expected) = golden.tensors.get("scores") else {
             continue;
         };
-        let classifier = Classifier::new(&open(name, "family-scores", "f16")).unwrap();
+        let classifier = Classifier::new(&open(name, "f16")).unwrap();
         let texts: Vec<Text<'_>> = golden.meta.inputs.iter().map(text_of).collect();
         let answers = classifier.classify(&texts).unwrap();
         let found: Vec<f32> = answers.iter().flat_map(|a| a.scores()).copied().collect();
@@ -259,11 +259,7 @@ fn bare_models_give_the_same_hidden_states_and_vectors() {
         check_vectors(&model, &golden, name);
     }
     let golden = Golden::read("families/camembert");
-    check_vectors(
-        &open("families/camembert", "family-bare", "f16"),
-        &golden,
-        "camembert",
-    );
+    check_vectors(&open("families/camembert", "f16"), &golden, "camembert");
 }
 
 /// Mean vectors of texts against means of the reference's last hidden states.
@@ -306,7 +302,7 @@ fn check_vectors(model: &Model, golden: &Golden, name: &str) {
 #[test]
 fn a_family_is_the_same_in_both_precisions_as_to_its_header() {
     for name in FAMILIES {
-        let [f16, int8] = PRECISIONS.map(|precision| open(name, "family-headers", precision));
+        let [f16, int8] = PRECISIONS.map(|precision| open(name, precision));
         let config = &f16.header().config;
         assert_eq!(*config, int8.header().config, "{name}");
         assert_eq!(f16.header().tokenizer, int8.header().tokenizer, "{name}");
@@ -326,7 +322,7 @@ fn a_family_is_the_same_in_both_precisions_as_to_its_header() {
             assert!(has(stored - 1) && !has(stored), "{name}");
         }
     }
-    let albert = open("families/albert", "family-headers", "f16");
+    let albert = open("families/albert", "f16");
     let config = &albert.header().config;
     assert_eq!(
         (config.num_hidden_layers, config.num_hidden_groups),
@@ -464,7 +460,7 @@ fn settings_beside_tokenizer_json_win_over_it() {
     let notices = opened.notices.join("\n");
     assert!(notices.contains("add_prefix_space true"), "{notices}");
     let with = Model::open(checkpoint.convert("f16")).unwrap();
-    let without = open("families/roberta", "family-prefix-space-off", "f16");
+    let without = open("families/roberta", "f16");
     let ids = |model: &Model, text: &str| {
         let mut tokens = Tokens::ids_only();
         model.tokenizer().tokenize(text, &mut tokens);
@@ -497,7 +493,7 @@ fn vocab_json_and_merges_txt_make_the_same_tokenizer() {
     write("vocab.json", &json["model"]["vocab"].to_string());
     write("merges.txt", &format!("#version: 0.2\n{lines}"));
     let made = Model::open(checkpoint.convert("f16")).unwrap();
-    let expected = open(name, "family-merges-expected", "f16");
+    let expected = open(name, "f16");
     assert_eq!(made.header().tokenizer, expected.header().tokenizer);
     let ids = |model: &Model, text: &str| {
         let mut tokens = Tokens::new();

@@ -1,7 +1,7 @@
 //! Same model, same text, same bytes: an int8 model's results do not depend on the kernel, the number of threads, or
 //! what else is in the batch and in which order.
 
-use crate::support::{Checkpoint, FAMILIES, Golden, Input, MODELS};
+use crate::support::{FAMILIES, Golden, Input, MODELS, converted};
 use bertlet::format::header::{HeadConfig, Pooling};
 use bertlet::kernels::Kernel;
 use bertlet::{
@@ -10,8 +10,8 @@ use bertlet::{
 };
 
 /// An int8 model on a kernel, and the inputs of its reference.
-fn model(name: &str, test: &str) -> (Model, Vec<Input>) {
-    let path = Checkpoint::copy(name, test).convert("int8");
+fn model(name: &str) -> (Model, Vec<Input>) {
+    let path = converted(name, "int8");
     (Model::open(path).unwrap(), Golden::read(name).meta.inputs)
 }
 
@@ -73,7 +73,7 @@ fn alone(model: &Model, inputs: &[Input]) -> Vec<Vec<u32>> {
 #[test]
 fn kernels_agree_to_the_bit() {
     for name in MODELS.into_iter().chain(FAMILIES) {
-        let (model, inputs) = model(name, "kernels");
+        let (model, inputs) = model(name);
         let inputs: Vec<&Input> = inputs.iter().collect();
         let oracle = Kernel::by_name("generic").unwrap();
         let expected = results(&model.with_kernel(oracle), &inputs);
@@ -87,7 +87,7 @@ fn kernels_agree_to_the_bit() {
 #[test]
 fn the_batch_does_not_matter() {
     for name in MODELS.into_iter().chain(FAMILIES) {
-        let (model, inputs) = model(name, "batches");
+        let (model, inputs) = model(name);
         for kernel in Kernel::available() {
             let model = model.with_kernel(kernel);
             let expected = alone(&model, &inputs);
@@ -116,7 +116,7 @@ fn the_batch_does_not_matter() {
 #[test]
 fn threads_and_batch_sizes_do_not_matter() {
     for name in MODELS.into_iter().chain(FAMILIES) {
-        let (model, inputs) = model(name, "threads");
+        let (model, inputs) = model(name);
         // Enough texts for several batches on each thread.
         let texts: Vec<Text<'_>> = (0..97)
             .map(|index| text_of(&inputs[(index * 7) % inputs.len()]))
@@ -160,7 +160,7 @@ fn threads_and_batch_sizes_do_not_matter() {
 #[test]
 fn the_first_token_alone_is_the_same() {
     for name in MODELS.into_iter().chain(FAMILIES) {
-        let (model, inputs) = model(name, "first");
+        let (model, inputs) = model(name);
         // Dense layers would follow the pooling.
         if !model.header().embedding.dense.is_empty() {
             continue;

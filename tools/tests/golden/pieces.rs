@@ -1,7 +1,7 @@
 //! Tokenizers that have no `tokenizer.json`, against pinned transformers: `tests/golden/pieces.py` makes the models of
 //! SentencePiece.
 
-use crate::support::{Checkpoint, Golden, golden_folder};
+use crate::support::{Checkpoint, Golden, converted, golden_folder};
 use bertlet::tokenizer::Tokens;
 use bertlet::{Batch, Model, Text, TextEncoder, TextOptions};
 use serde::Deserialize;
@@ -129,8 +129,7 @@ fn vocab_txt_makes_the_tokenizer_of_mpnet() {
     let checkpoint = Checkpoint::copy(name, "pieces-mpnet").without("tokenizer.json");
     fs::write(checkpoint.folder().join("vocab.txt"), lines).unwrap();
     let made = Model::open(checkpoint.convert("f16")).unwrap();
-    let expected =
-        Model::open(Checkpoint::copy(name, "pieces-mpnet-expected").convert("f16")).unwrap();
+    let expected = Model::open(converted(name, "f16")).unwrap();
     assert_eq!(made.header().tokenizer, expected.header().tokenizer);
     // The same without any settings: the model's type says which tokenizer it is.
     let bare = checkpoint.without("tokenizer_config.json");

@@ -1,7 +1,7 @@
 //! Against pinned transformers and sentence-transformers, on tiny checkpoints: tokens
 //! exact; hidden states after each layer, logits, scores and sentence vectors within what arithmetic alone explains.
 
-use crate::support::{Checkpoint, Golden, MODELS, PRECISIONS, largest_difference};
+use crate::support::{Checkpoint, Golden, MODELS, PRECISIONS, converted, largest_difference};
 use bertlet::tokenizer::Tokens;
 use bertlet::{
     Batch, Classifier, Embedder, EmbedderOptions, Encoder, Model, Text, TextEncoder, TextOptions,
@@ -79,7 +79,7 @@ fn drops_second(texts: &[String]) -> bool {
 fn tokens_are_those_of_transformers() {
     for name in MODELS {
         let golden = Golden::read(name);
-        let model = open(&Checkpoint::copy(name, "tokens").convert("int8"));
+        let model = open(&converted(name, "int8"));
         assert_eq!(model.header().max_length, golden.meta.max_length, "{name}");
         let mut encoder = TextEncoder::new(&model, TextOptions::default()).unwrap();
         for input in &golden.meta.inputs {
@@ -108,7 +108,7 @@ fn tokens_are_those_of_transformers() {
 #[test]
 fn offsets_are_those_of_transformers() {
     for name in MODELS {
-        let model = open(&Checkpoint::copy(name, "offsets").convert("int8"));
+        let model = open(&converted(name, "int8"));
         let (mut tokens, mut offsets) = (Tokens::new(), Vec::new());
         for input in &Golden::read(name).meta.inputs {
             let types = &input.token_type_ids;
@@ -141,7 +141,7 @@ fn offsets_are_those_of_transformers() {
 #[test]
 fn f16_models_compute_what_transformers_computes() {
     for name in MODELS {
-        let model = open(&Checkpoint::copy(name, "f16").convert("f16"));
+        let model = open(&converted(name, "f16"));
         let found = differences(&model, &Golden::read(name));
         println!("{name}: {found:?}");
         assert!(
@@ -155,8 +155,7 @@ fn f16_models_compute_what_transformers_computes() {
 fn scores_are_those_of_the_pipeline() {
     for name in CLASSIFIERS {
         let golden = Golden::read(name);
-        let classifier =
-            Classifier::new(&open(&Checkpoint::copy(name, "scores").convert("f16"))).unwrap();
+        let classifier = Classifier::new(&open(&converted(name, "f16"))).unwrap();
         let texts: Vec<Text<'_>> = golden
             .meta
             .inputs
@@ -231,7 +230,7 @@ const INT8_TOLERANCES: [(&str, &[f32]); 5] = [
 fn int8_models_stay_near_transformers() {
     let mut failures = Vec::new();
     for (name, tolerances) in INT8_TOLERANCES {
-        let model = open(&Checkpoint::copy(name, "int8").convert("int8"));
+        let model = open(&converted(name, "int8"));
         let found = differences(&model, &Golden::read(name));
         println!("{name}: {found:?}");
         assert_eq!(found.len(), tolerances.len(), "{name}");

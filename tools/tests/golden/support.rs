@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 /// Checkpoints that have their own reference.
 pub const MODELS: [&str; 5] = [
@@ -120,6 +121,18 @@ impl Checkpoint {
         );
         output
     }
+}
+
+/// The model file of golden folder `name` as it is, converted once for all tests.
+pub fn converted(name: &str, precision: &str) -> PathBuf {
+    type Made = Mutex<HashMap<(String, String), Arc<OnceLock<PathBuf>>>>;
+    static MADE: LazyLock<Made> = LazyLock::new(Made::default);
+    let key = (name.to_owned(), precision.to_owned());
+    let made = MADE.lock().unwrap().entry(key).or_default().clone();
+    made.get_or_init(|| {
+        Checkpoint::copy(name, &format!("converted-{precision}")).convert(precision)
+    })
+    .clone()
 }
 
 fn copy_tree(from: &Path, to: &Path) {

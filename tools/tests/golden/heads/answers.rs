@@ -25,7 +25,7 @@ fn check(found: &Answer, expected: &Value, context: &str) {
 
 #[test]
 fn answers_are_the_best_spans() {
-    check_spans(&case("answer", "f16", "answers"));
+    check_spans(&case("answer", "f16"));
 }
 
 /// The best answers are those of the pipeline.
@@ -52,7 +52,7 @@ pub fn check_spans(case: &Case) {
 #[test]
 fn no_answer_has_its_score() {
     for (precision, tolerance) in [("f16", F16), ("int8", 0.01)] {
-        check_no_answer(&case("answer", precision, "no-answer"), tolerance);
+        check_no_answer(&case("answer", precision), tolerance);
     }
 }
 
@@ -76,7 +76,7 @@ pub fn check_no_answer(case: &Case, tolerance: f32) {
 
 #[test]
 fn int8_answers_stay_near() {
-    let largest = span_differences(&case("answer", "int8", "answers-int8"));
+    let largest = span_differences(&case("answer", "int8"));
     println!("{largest:?}");
     assert!(largest.score <= 0.0071, "{largest:?}");
 }
@@ -103,7 +103,7 @@ pub fn span_differences(case: &Case) -> Largest {
 
 #[test]
 fn long_contexts_are_read_in_windows() {
-    let case = case("answer", "f16", "answers-windows");
+    let case = case("answer", "f16");
     let sentence = |number: usize| format!("The cat sat on mat {number}, and dog {number} plays. ");
     let context: String = (1..=6).map(sentence).collect();
     let question = Question {
@@ -135,7 +135,7 @@ fn long_contexts_are_read_in_windows() {
 #[test]
 fn a_question_longer_than_the_window_is_one_clear_error() {
     use bertlet::{RunOptions, Task};
-    let case = case("answer", "f16", "answers-refused");
+    let case = case("answer", "f16");
     let answerer = Answerer::new(&case.model, AnswererOptions::default()).unwrap();
     let long = "where is the cat ".repeat(10);
     let asked = [Question {

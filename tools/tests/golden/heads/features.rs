@@ -9,7 +9,7 @@ const TOLERANCE: f32 = 1e-5;
 
 #[test]
 fn states_of_any_layers_are_those_of_transformers() {
-    let case = case("features", "f16", "features");
+    let case = case("features", "f16");
     check_states(&case, TOLERANCE);
     for wrong in [3, -4] {
         let error = Layers::new(&case.model, &[wrong], Combine::Sum).unwrap_err();
@@ -58,7 +58,7 @@ pub fn check_states(case: &Case, tolerance: f32) {
 
 #[test]
 fn tokens_have_their_places_and_pooling_is_the_mean() {
-    let case = case("features", "f16", "features-places");
+    let case = case("features", "f16");
     let layers = Layers::new(&case.model, &[-1], Combine::Concatenate).unwrap();
     let extractor = FeatureExtractor::new(&case.model, layers, TextOptions::default()).unwrap();
     let pair = Text::from(("Café films", "the cat"));
@@ -89,11 +89,11 @@ fn tokens_have_their_places_and_pooling_is_the_mean() {
 #[test]
 fn attention_is_that_of_transformers() {
     for (precision, tolerance) in [("f16", TOLERANCE), ("int8", 0.014)] {
-        let largest = attention_difference(&case("features", precision, "attention"));
+        let largest = attention_difference(&case("features", precision));
         println!("{precision}: {largest}");
         assert!(largest <= tolerance, "{precision}: {largest}");
     }
-    let case = case("features", "f16", "attention-refused");
+    let case = case("features", "f16");
     for (layer, head, said) in [
         (0, None, "layers 1 to 2"),
         (3, None, "layers 1 to 2"),

@@ -38,7 +38,7 @@ fn options(top: usize) -> FillerOptions {
 #[test]
 fn words_are_those_of_the_pipeline() {
     for name in ["fill", "fill-untied"] {
-        check_fills(&case(name, "f16", "fill"));
+        check_fills(&case(name, "f16"));
     }
 }
 
@@ -87,7 +87,7 @@ fn every_words_probability_is_that_of_transformers() {
         ("pretraining", 0.0007),
     ] {
         for (precision, most) in [("f16", F16), ("int8", int8)] {
-            let found = word_differences(&case(name, precision, "fill-all"));
+            let found = word_differences(&case(name, precision));
             println!("{name}, {precision}: {found:?}");
             assert!(found.score <= most, "{name}, {precision}: {found:?}");
         }
@@ -96,7 +96,7 @@ fn every_words_probability_is_that_of_transformers() {
 
 #[test]
 fn lines_are_scored_a_token_at_a_time() {
-    check_lines(&case("fill", "f16", "fill-score"));
+    check_lines(&case("fill", "f16"));
 }
 
 /// Log-likelihoods are the reference's.
@@ -124,7 +124,7 @@ pub fn check_lines(case: &Case) {
 
 #[test]
 fn what_cannot_be_filled_is_one_clear_error() {
-    let case = case("fill", "f16", "fill-refused");
+    let case = case("fill", "f16");
     let filler = Filler::new(&case.model, options(1)).unwrap();
     let run = |text: &str| {
         filler

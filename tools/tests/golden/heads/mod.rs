@@ -11,7 +11,7 @@ mod sameness;
 pub mod tags;
 mod zero_shot;
 
-use crate::support::{Checkpoint, golden_json, golden_tensors};
+use crate::support::{converted, golden_json, golden_tensors};
 use bertlet::{Model, RunOptions, Task};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -27,10 +27,10 @@ pub struct Case {
 }
 
 /// Golden folder `head-{name}`, converted.
-pub fn case(name: &str, precision: &str, test: &str) -> Case {
+pub fn case(name: &str, precision: &str) -> Case {
     let name = format!("head-{name}");
     Case {
-        model: Model::open(Checkpoint::copy(&name, test).convert(precision)).unwrap(),
+        model: Model::open(converted(&name, precision)).unwrap(),
         meta: golden_json(&name),
         tensors: golden_tensors(&name),
     }

@@ -13,14 +13,9 @@ fn pairs(meta: &Value) -> Vec<(&str, &str)> {
 }
 
 /// Largest differences of f16 and int8 models from `expected`.
-fn differences(
-    name: &str,
-    test: &str,
-    mut found: impl FnMut(&Case) -> Vec<f32>,
-    tensor: &str,
-) -> [f32; 2] {
+fn differences(name: &str, mut found: impl FnMut(&Case) -> Vec<f32>, tensor: &str) -> [f32; 2] {
     ["f16", "int8"].map(|precision| {
-        let case = case(name, precision, test);
+        let case = case(name, precision);
         let difference = largest_difference(&found(&case), &case.tensors[tensor]);
         println!("{name}, {precision}: {difference}");
         difference
@@ -30,7 +25,6 @@ fn differences(
 #[test]
 fn a_regression_has_several_values() {
     let [f16, int8] = differences(
-        "regression",
         "regression",
         |case| {
             let classifier = Classifier::new(&case.model).unwrap();
@@ -72,14 +66,9 @@ fn a_cross_encoder_scores_texts_for_a_query() {
         answers(&scorer, &inputs).concat()
     };
     let logits = |case: &Case| scores(case, Some(Function::None));
-    let [f16, int8] = differences("cross-encoder", "rerank", logits, "logits");
+    let [f16, int8] = differences("cross-encoder", logits, "logits");
     assert!(f16 <= F16 && int8 <= 0.33, "{f16} {int8}");
-    let [f16, _] = differences(
-        "cross-encoder",
-        "rerank",
-        |case| scores(case, None),
-        "scores",
-    );
+    let [f16, _] = differences("cross-encoder", |case| scores(case, None), "scores");
     assert!(f16 <= F16, "{f16}");
 }
 
@@ -93,10 +82,10 @@ fn next_sentences() {
             let pairs = pairs(&case.meta).into_iter().map(Candidates::from);
             answers(&scorer, &pairs.collect::<Vec<_>>()).concat()
         };
-        let [f16, int8] = differences(name, "next", logits, tensor);
+        let [f16, int8] = differences(name, logits, tensor);
         assert!(f16 <= F16 && int8 <= 0.04, "{f16} {int8}");
     }
-    let case = case("next", "f16", "next-scores");
+    let case = case("next", "f16");
     let scorer = PairScorer::next_sentence(&case.model, TextOptions::default()).unwrap();
     for scores in answers(&scorer, &[("one", "two").into()]) {
         assert!(
@@ -109,9 +98,9 @@ fn next_sentences() {
 #[test]
 fn choices() {
     let logits = |case: &Case| choose(case, true).concat();
-    let [f16, int8] = differences("choice", "choice", logits, "logits");
+    let [f16, int8] = differences("choice", logits, "logits");
     assert!(f16 <= F16 && int8 <= 0.56, "{f16} {int8}");
-    let case = case("choice", "f16", "choice-scores");
+    let case = case("choice", "f16");
     for scores in choose(&case, false) {
         assert!(
             (scores.iter().sum::<f32>() - 1.0).abs() < 1e-6,
@@ -142,7 +131,7 @@ pub fn choose(case: &Case, with_logits: bool) -> Vec<Vec<f32>> {
 #[test]
 fn long_pairs_may_be_read_in_windows() {
     use bertlet::LongText;
-    let case = case("cross-encoder", "f16", "rerank-windows");
+    let case = case("cross-encoder", "f16");
     let windows = TextOptions {
         long: LongText::Window,
         ..TextOptions::default()

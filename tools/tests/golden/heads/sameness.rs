@@ -40,7 +40,7 @@ where
 
 #[test]
 fn kernels_threads_and_batches_do_not_matter() {
-    let tag = case("tag-cased", "int8", "same");
+    let tag = case("tag-cased", "int8");
     let texts: Vec<String> = (0..12)
         .map(|index| "The Café sat on the mat, and NASA plays. ".repeat(index % 4))
         .collect();
@@ -48,7 +48,7 @@ fn kernels_threads_and_batches_do_not_matter() {
     let tagger = |model: &Model| Tagger::new(model, TaggerOptions::default()).unwrap();
     same(&tag.model, tagger, &texts);
 
-    let answer = case("answer", "int8", "same");
+    let answer = case("answer", "int8");
     let questions: Vec<Question<'_>> = texts
         .iter()
         .map(|context| Question {
@@ -60,7 +60,7 @@ fn kernels_threads_and_batches_do_not_matter() {
     same(&answer.model, answerer, &questions);
 
     for name in ["fill", "pretraining"] {
-        let fill = case(name, "int8", "same");
+        let fill = case(name, "int8");
         let masked = strings(&fill.meta["texts"]);
         let filler = |model: &Model| Filler::new(model, FillerOptions::default()).unwrap();
         same(&fill.model, filler, &masked);
@@ -71,7 +71,7 @@ fn kernels_threads_and_batches_do_not_matter() {
         );
     }
 
-    let choice = case("choice", "int8", "same");
+    let choice = case("choice", "int8");
     let candidates: Vec<Candidates<'_>> = texts
         .iter()
         .map(|first| Candidates {
@@ -133,9 +133,9 @@ fn threads_share_a_vocabulary() {
 
 #[test]
 fn a_model_of_another_task_is_one_clear_error() {
-    let tag = case("tag-cased", "f16", "other").model;
-    let bare = case("features", "f16", "other").model;
-    let fill = case("fill", "f16", "other").model;
+    let tag = case("tag-cased", "f16").model;
+    let bare = case("features", "f16").model;
+    let fill = case("fill", "f16").model;
     let text = TextOptions::default;
     let errors = [
         Tagger::new(&fill, TaggerOptions::default()).map(|_| ()),

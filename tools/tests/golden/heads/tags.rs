@@ -50,7 +50,7 @@ fn check(found: &Entity, expected: &Value, tolerance: f32, text: &str) {
 #[test]
 fn entities_are_those_of_the_pipeline() {
     for name in MODELS {
-        check_entities(&case(name, "f16", "tags"));
+        check_entities(&case(name, "f16"));
     }
 }
 
@@ -77,7 +77,7 @@ pub fn check_entities(case: &Case) {
 #[test]
 fn int8_entities_stay_near_the_pipeline() {
     for (name, most) in [("tag", 0.030), ("tag-cased", 0.034)] {
-        let (largest, agree) = label_differences(&case(name, "int8", "tags-int8"));
+        let (largest, agree) = label_differences(&case(name, "int8"));
         println!("{name}: {largest:?}, {agree} of the labels agree");
         assert!(
             largest.score <= most && agree >= 0.8,
@@ -117,7 +117,7 @@ pub fn label_differences(case: &Case) -> (Largest, f32) {
 
 #[test]
 fn windows_neither_repeat_nor_lose_a_token() {
-    let case = case("tag", "f16", "tags-windows");
+    let case = case("tag", "f16");
     let long = texts(&case.meta)[..3].join(" ").repeat(4);
     for (max_length, stride) in [(32, None), (12, Some(0)), (12, Some(3)), (12, Some(8))] {
         let all = TaggerOptions {
@@ -155,7 +155,7 @@ fn windows_neither_repeat_nor_lose_a_token() {
 #[test]
 fn a_window_gives_its_middle_what_it_gives_alone() {
     // Of three windows over a text, each decides for its own middle: the same scores as for the window's text by itself.
-    let case = case("tag", "f16", "tags-middle");
+    let case = case("tag", "f16");
     let words = ["the", "cat", "dog", "mat", "city", "film"];
     let text: Vec<&str> = (0..16).map(|index| words[index * 5 % 6]).collect();
     let all = |max_length| TaggerOptions {
@@ -182,7 +182,7 @@ fn a_window_gives_its_middle_what_it_gives_alone() {
 
 #[test]
 fn options_that_do_not_fit_are_refused() {
-    let case = case("tag", "f16", "tags-refused");
+    let case = case("tag", "f16");
     let long = |max_length, stride| TaggerOptions {
         long: Long { max_length, stride },
         ..TaggerOptions::default()

@@ -1,7 +1,7 @@
 //! Labels that the model was not trained for.
 
 use super::{F16, answers, case, near, strings};
-use crate::support::Checkpoint;
+use crate::support::converted;
 use bertlet::{
     Embedder, EntailmentClassifier, EntailmentOptions, Label, LabelOptions, LabelVectors, Model,
     TextOptions, cosine,
@@ -10,7 +10,7 @@ use bertlet::{
 #[test]
 fn entailment_is_that_of_the_pipeline() {
     for (precision, tolerance) in [("f16", F16), ("int8", 0.05)] {
-        let case = case("nli", precision, "zero-shot");
+        let case = case("nli", precision);
         let labels: Vec<Label> = strings(&case.meta["labels"])
             .into_iter()
             .map(Label::from)
@@ -39,7 +39,7 @@ fn entailment_is_that_of_the_pipeline() {
 
 #[test]
 fn vectors_are_compared_by_cosine() {
-    let model = Model::open(Checkpoint::copy("sentence", "zero-shot").convert("f16")).unwrap();
+    let model = Model::open(converted("sentence", "f16")).unwrap();
     let examples = Label {
         name: "places".to_owned(),
         examples: vec!["river bank".to_owned(), "city".to_owned()],
@@ -76,7 +76,7 @@ fn vectors_are_compared_by_cosine() {
 
 #[test]
 fn labels_that_cannot_be_used_are_one_clear_error() {
-    let nli = case("nli", "f16", "zero-shot-refused").model;
+    let nli = case("nli", "f16").model;
     let refused = |model: &Model, labels: &[&str]| {
         let labels: Vec<Label> = labels.iter().map(|label| Label::from(*label)).collect();
         let options = EntailmentOptions::default();
@@ -91,13 +91,13 @@ fn labels_that_cannot_be_used_are_one_clear_error() {
     );
     let long = "cat ".repeat(40);
     assert!(refused(&nli, &[&long]).contains("none is left for the text"));
-    let other = case("regression", "f16", "zero-shot-refused").model;
+    let other = case("regression", "f16").model;
     let said = refused(&other, &["a"]);
     assert!(
         said.contains("no label of the model begins with \"entail\""),
         "{said}"
     );
-    let other = case("tag", "f16", "zero-shot-refused").model;
+    let other = case("tag", "f16").model;
     let said = refused(&other, &["a"]);
     assert!(
         said.contains("its head is for token classification"),
