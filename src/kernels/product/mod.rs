@@ -48,10 +48,9 @@ pub(crate) trait Product: Copy {
     /// Most rows whose results lie in f32 before they are quantized for the next product: 32 with a group of 384 outputs are 48 KiB,
     /// in a second-level cache at worst.
     const FUSED_ROWS: usize = 32;
-    /// Tiles of panels that are multiplied group by group, rather than each with all of its groups: what is done to rows before they are
-    /// multiplied is done that much less often, and as much more lies in f32 until the last group.
-    const TILES: usize = 1;
-    /// `[TilePartials; TILES]`: what the groups so far add up to.
+    /// What the groups so far add up to: an array of [`TilePartials`], one for each tile of panels that goes group by group with the
+    /// others of the array. With more of them, what is done to rows before they are multiplied is done less often, and more lies in
+    /// f32 until the last group.
     type Partials;
     /// Panels of the tiles of so many rows.
     #[inline(always)]
@@ -276,6 +275,11 @@ pub(crate) struct Partial([[f32; LANES]; MAX_PANELS]);
 /// Those of a tile's rows, all of a block's, which the first group writes.
 pub(crate) type TilePartials = [MaybeUninit<Partial>; MAX_BLOCK_ROWS];
 
+/// Tiles of panels that go group by group.
+const fn tiles_by_group<P: Product>() -> usize {
+    size_of::<P::Partials>() / size_of::<TilePartials>()
+}
+
 /// Working memory of products that go tile by tile.
 #[repr(C, align(64))]
 struct Room<P: Product> {
@@ -297,7 +301,7 @@ impl<P: Product> Room<P> {
     fn split(&mut self) -> (&mut [i32], &mut [TilePartials]) {
         const { assert!(P::MR <= P::BLOCK_ROWS && P::BLOCK_ROWS <= MAX_BLOCK_ROWS) };
         const { assert!(P::NR <= MAX_PANELS) };
-        const { assert!(size_of::<P::Partials>() == P::TILES * size_of::<TilePartials>()) };
+        const { assert!(size_of::<P::Partials>() == tiles_by_group::<P>() * size_of::<TilePartials>()) };
         const { assert!(align_of::<P::Partials>() == align_of::<TilePartials>()) };
         let first: *mut i32 = self.accumulators.as_mut_ptr().cast();
         let count = P::MR * P::NR * LANES;
@@ -307,7 +311,7 @@ impl<P: Product> Room<P> {
             let partials = self.partials.as_mut_ptr().cast();
             (
                 std::slice::from_raw_parts_mut(first, count),
-                std::slice::from_raw_parts_mut(partials, P::TILES),
+                std::slice::from_raw_parts_mut(partials, tiles_by_group::<P>()),
             )
         }
     }

@@ -1,7 +1,7 @@
 //! The order of a product.
 
 use super::packed::groups;
-use super::{EVEN_TILES, LANES, PackedLinear, Packing, Product, Tile};
+use super::{EVEN_TILES, LANES, PackedLinear, Packing, Product, Tile, tiles_by_group};
 use crate::quantized::QuantizedView;
 
 /// At most `most` at a time of `count`, which is not zero, and about equally many each time.
@@ -21,7 +21,7 @@ pub(crate) fn height<P: Product>(block_rows: usize, most: usize) -> usize {
     }
 }
 
-/// How a product is cut into tiles: blocks of rows, for each the panels of [`Product::TILES`] tiles, for each their groups, for each
+/// How a product is cut into tiles: blocks of rows, for each the panels of as many tiles as go by group, for each their groups, for each
 /// the tiles, and for each the rows'.
 pub(super) struct Plan {
     /// Blocks of 64 along k.
@@ -108,7 +108,7 @@ impl Plan {
         self.row = self.block;
         self.tile += 1;
         let next_panel = panel + step.panels;
-        if self.tile < P::TILES && next_panel < self.panels {
+        if self.tile < tiles_by_group::<P>() && next_panel < self.panels {
             return Some(step);
         }
         self.tile = 0;

@@ -44,12 +44,11 @@ const PAIRS: usize = 8;
 impl Product for Avx2 {
     type Lanes = Avx2Lanes;
     type State = Widened;
-    type Partials = [TilePartials; Self::TILES];
+    /// 384 outputs: rows are widened once for so many.
+    type Partials = [TilePartials; 6];
     const MR: usize = MR;
     const NR: usize = NR;
     const BLOCK_ROWS: usize = MR;
-    /// 384 outputs: rows are widened once for so many.
-    const TILES: usize = 6;
     /// For each of these a group's panels are widened once: with 32, GELU and all before it took a twentieth longer.
     const FUSED_ROWS: usize = 64;
 
