@@ -6,11 +6,11 @@
 //! under way and sleep soon after it. A part that its thread has not taken yet when the leader is done with its own is
 //! taken back, so that a sleeping or preempted thread costs little.
 
-use crate::threads::thread_builder;
+use crate::threads::{move_off, number, thread_builder};
 use std::cell::UnsafeCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,10 @@ struct Slot {
     state: AtomicU8,
     /// The thread sleeps, or is about to.
     asleep: AtomicBool,
+    /// The thread's number, once it runs.
+    number: AtomicI32,
+    /// Parts that it has not taken since it took one. The leader's.
+    missed: AtomicU8,
     /// The leader's, but in the state `TAKEN` the thread's.
     part: UnsafeCell<Option<Part>>,
 }
@@ -94,6 +98,8 @@ impl Team {
             let slot = Arc::new(Slot {
                 state: AtomicU8::new(IDLE),
                 asleep: AtomicBool::new(false),
+                number: AtomicI32::new(0),
+                missed: AtomicU8::new(0),
                 part: UnsafeCell::new(None),
             });
             let watched = slot.clone();
@@ -180,8 +186,10 @@ impl Join<'_> {
                 // SAFETY: the part was handed over for one call, and is taken back for it.
                 let call = || unsafe { (part.call)(part.work, part.part) };
                 failed |= panic::catch_unwind(AssertUnwindSafe(call)).is_err();
+                member.slot.miss();
                 continue;
             }
+            member.slot.missed.store(0, Ordering::Relaxed);
             let mut spins = 0u32;
             while member.slot.state.load(Ordering::Acquire) == TAKEN {
                 spins += 1;
@@ -228,6 +236,16 @@ impl Slot {
         self.state.store(READY, Ordering::SeqCst);
     }
 
+    /// Counts a part that the thread did not take. It may be waiting for this very processor.
+    fn miss(&self) {
+        let missed = self.missed.load(Ordering::Relaxed);
+        self.missed.store(missed.wrapping_add(1), Ordering::Relaxed);
+        // At the first one, and now and then: others may have been put there since.
+        if missed.is_multiple_of(4) {
+            move_off(self.number.load(Ordering::Relaxed));
+        }
+    }
+
     /// Takes the part that is ready, if there is one, and leaves the slot in `state`.
     fn take(&self, state: u8) -> Option<Part> {
         self.state
@@ -268,6 +286,7 @@ impl Slot {
 
 /// A helper's life.
 fn help(slot: &Slot) {
+    slot.number.store(number(), Ordering::Relaxed);
     while slot.wait() != END {
         if let Some(part) = slot.take(TAKEN) {
             // SAFETY: the leader handed the part over for one call and waits for it.

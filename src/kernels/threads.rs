@@ -1,4 +1,4 @@
-//! Threads that are started only where there is room for them.
+//! Threads that are started only where there is room for them, and that do not stand in each other's way.
 
 use std::io;
 use std::thread::Builder;
@@ -19,9 +19,83 @@ pub fn thread_builder(name: &str, stack: usize) -> io::Result<Builder> {
     Ok(Builder::new().name(name.to_owned()).stack_size(stack))
 }
 
+#[cfg(all(target_os = "linux", not(miri)))]
+mod processors {
+    use rustix::thread::{Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
+
+    /// The calling thread's number.
+    pub(crate) fn number() -> i32 {
+        gettid().as_raw_nonzero().get()
+    }
+
+    /// Moves a thread off the processor that the calling one is on, if it is there and may use another. Afterwards it may use all that it
+    /// might before.
+    ///
+    /// Linux can wake a thread on the processor that the waking one keeps busy while others are idle, and leave it there for
+    /// milliseconds.
+    pub(crate) fn move_off(thread: i32) {
+        // Where one of these fails, the thread stays where it is, which is slow but right.
+        let Some(thread) = Pid::from_raw(thread) else {
+            return;
+        };
+        let Ok(allowed) = sched_getaffinity(Some(thread)) else {
+            return;
+        };
+        let mut others = allowed;
+        others.unset(sched_getcpu());
+        if sched_setaffinity(Some(thread), &others).is_ok() {
+            let _ = sched_setaffinity(Some(thread), &allowed);
+        }
+    }
+}
+
+/// Elsewhere threads stay where the system has them.
+#[cfg(not(all(target_os = "linux", not(miri))))]
+mod processors {
+    pub(crate) fn number() -> i32 {
+        0
+    }
+
+    pub(crate) fn move_off(_: i32) {}
+}
+
+pub(crate) use processors::{move_off, number};
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(all(target_os = "linux", not(miri)))]
+    #[test]
+    fn a_thread_moves_to_another_processor_and_is_free_again() {
+        use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
+        let allowed = sched_getaffinity(None).unwrap();
+        // The test's thread stays where it is; the other begins there too.
+        let mut here = CpuSet::new();
+        here.set(sched_getcpu());
+        sched_setaffinity(None, &here).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (wake, sleep) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            tell.send(number()).unwrap();
+            sleep.recv().unwrap();
+            sched_getaffinity(None).unwrap()
+        });
+        let thread = told.recv().unwrap();
+        assert_ne!(thread, gettid().as_raw_nonzero().get());
+        // It may be here only, and stays.
+        move_off(thread);
+        let pid = rustix::thread::Pid::from_raw(thread);
+        assert_eq!(sched_getaffinity(pid).unwrap(), here);
+        sched_setaffinity(pid, &allowed).unwrap();
+        move_off(thread);
+        wake.send(()).unwrap();
+        assert_eq!(other.join().unwrap(), allowed);
+        sched_setaffinity(None, &allowed).unwrap();
+        // There is no such thread.
+        move_off(0);
+        move_off(i32::MAX);
+    }
 
     #[test]
     fn there_is_room_for_a_thread_but_not_for_all_memory() {

@@ -100,8 +100,8 @@ impl Encoder {
         self.scratch.set_threads(threads);
     }
 
-    /// The threads that share each pass, for what follows it.
-    pub(super) fn team(&mut self) -> &mut Team {
+    /// The threads that share each pass, for what follows it, and to be lent to another encoder.
+    pub(crate) fn team(&mut self) -> &mut Team {
         self.scratch.team()
     }
 

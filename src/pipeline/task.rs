@@ -111,6 +111,11 @@ impl<T: Task + ?Sized> TaskLane<T> {
         }
     }
 
+    /// The threads that compute a batch together.
+    pub(crate) fn team(&mut self) -> &mut Team {
+        self.encoder.team()
+    }
+
     /// Tokens that wait.
     pub(crate) fn tokens(&self) -> usize {
         self.batch.tokens()

@@ -12,6 +12,7 @@ use crate::{
         output::{Format, sink::Array, vectors::Note},
         stream::{Done, Task},
     },
+    kernels::Team,
 };
 use anyhow::Result;
 
@@ -89,6 +90,10 @@ impl<C: Computation> Task for Batches<C> {
 
     fn worker(&self, team: usize) -> Result<Lane> {
         Lane::new(&self.model, &self.options, team)
+    }
+
+    fn team(lane: &mut Lane) -> Option<&mut Team> {
+        Some(lane.encoder.team())
     }
 
     fn weight(&self, record: &Record) -> usize {

@@ -11,6 +11,7 @@ use crate::{
         output::{Format, sink::Array},
         stream::{self, Done},
     },
+    kernels::Team,
 };
 use anyhow::Result;
 
@@ -79,6 +80,10 @@ impl<T: Task + 'static, S: Show<T>> stream::Task for Stream<T, S> {
 
     fn worker(&self, team: usize) -> Result<TaskLane<T>> {
         Ok(TaskLane::new(&self.command.task, team))
+    }
+
+    fn team(lane: &mut TaskLane<T>) -> Option<&mut Team> {
+        Some(lane.team())
     }
 
     fn weight(&self, record: &Record) -> usize {

@@ -12,6 +12,7 @@ use crate::{
         stream::{Done, OnError, Task},
     },
     format::header::TemplatePiece,
+    kernels::Team,
     tokenizer::{Offsets, Tokens},
 };
 use anyhow::Result;
@@ -87,6 +88,10 @@ impl Task for Tokenize {
             offsets: Vec::new(),
             rows: Vec::new(),
         })
+    }
+
+    fn team(_: &mut Room) -> Option<&mut Team> {
+        None
     }
 
     fn weight(&self, record: &Record) -> usize {

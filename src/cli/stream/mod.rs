@@ -1,7 +1,7 @@
 //! Reader → workers → ordered writer: an endless input in bounded memory, the output in the input's order.
 //!
-//! A worker takes whatever waits, up to a batch. While input trickles in (`tail -f`), that is one record, answered at
-//! once; when it pours in, batches fill by themselves.
+//! A worker takes whatever waits, up to a batch. While input trickles in (`tail -f`), that is one record, which all threads
+//! compute together and which is answered at once; when it pours in, batches fill by themselves, a thread for each.
 
 mod queue;
 
@@ -15,7 +15,7 @@ use super::{
     progress::Progress,
     signals::Signals,
 };
-use crate::kernels::thread_builder;
+use crate::kernels::{Team, thread_builder};
 use anyhow::{Result, anyhow};
 use queue::{Job, Limits, Next, Queue};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub trait Task: Send + Sync + 'static {
     fn format(&self) -> &Self::Format;
     /// Made by each worker when its first job comes; `team` threads may compute its jobs together.
     fn worker(&self, team: usize) -> Result<Self::Worker>;
+    /// The threads that compute a worker's jobs together, if that is something that threads can share.
+    fn team(worker: &mut Self::Worker) -> Option<&mut Team>;
     /// Estimate of the record's tokens, before it is tokenized.
     fn weight(&self, record: &Record) -> usize;
     /// Works on records and reports each of them to `done`, in order. An error ends the run.
@@ -71,18 +73,42 @@ impl<T: Task> Work for T {
 
     fn work(&self, queue: &Queue, settings: Settings) {
         let mut worker = None;
-        while let Some(Job { turn, records }) = queue.take() {
-            let mut done = Done::new(settings.on_error);
-            let result = match &mut worker {
-                Some(worker) => self.run(worker, &records, &mut done),
-                None => self
-                    .worker(settings.team)
-                    .and_then(|made| self.run(worker.insert(made), &records, &mut done)),
+        work_on(queue, settings, &mut |job, done| {
+            let worker = match &mut worker {
+                Some(worker) => worker,
+                None => worker.insert(self.worker(settings.team)?),
             };
-            match result {
-                Ok(()) => queue.finish(turn, done),
-                Err(failure) => return queue.stop(Some(failure)),
+            job.exchange(T::team(worker), Some(settings));
+            let result = self.run(worker, &job.records, done);
+            job.exchange(T::team(worker), None);
+            result
+        });
+    }
+}
+
+/// Lets `run` work on the queue's jobs: what is the same for all tasks, and need not be in the program for each.
+fn work_on(
+    queue: &Queue,
+    settings: Settings,
+    run: &mut dyn FnMut(&mut Job, &mut Done) -> Result<()>,
+) {
+    while let Some(mut job) = queue.take() {
+        let mut done = Done::new(settings.on_error);
+        match run(&mut job, &mut done) {
+            Ok(()) => queue.finish(job.turn, done, job.team),
+            Err(failure) => return queue.stop(Some(failure)),
+        }
+    }
+}
+
+impl Job {
+    /// Puts the job's team, if it has one, in the place of a worker's own: all threads of the run. Without settings, puts it back.
+    fn exchange(&mut self, own: Option<&mut Team>, settings: Option<Settings>) {
+        if let (Some(team), Some(own)) = (&mut self.team, own) {
+            if let Some(settings) = settings {
+                team.resize(settings.workers * settings.team);
             }
+            std::mem::swap(team, own);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! writer. So memory depends on the size of a batch and of a record, never on the length of the input.
 
 use super::Done;
-use crate::cli::input::Record;
+use crate::{cli::input::Record, kernels::Team};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Condvar, Mutex, MutexGuard},
@@ -17,6 +17,8 @@ pub struct Job {
     pub turn: u64,
     /// Consecutive records; never empty.
     pub records: Vec<Record>,
+    /// The threads that may compute it together, where nothing else is to be done: to be given back with the result.
+    pub team: Option<Team>,
 }
 
 /// What the writer finds.
@@ -42,6 +44,9 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+/// How long a lone record waits for others before all threads share it. Of an input that pours in, more is read by then.
+const GRACE: Duration = Duration::from_micros(50);
+
 /// Bytes of output that may wait for their turn, for each worker, besides what is in work.
 const OUTPUT: usize = 8 << 20;
 
@@ -58,6 +63,11 @@ struct State {
     interrupted: Option<i32>,
     next_job: u64,
     next_written: u64,
+    /// Jobs that were taken and are not finished.
+    working: usize,
+    /// The threads that share a job. While one has them, no other is begun: there is no processor left for it.
+    team: Team,
+    team_is_lent: bool,
     done: BTreeMap<u64, Done>,
     done_bytes: usize,
 }
@@ -138,7 +148,11 @@ impl Queue {
     }
 
     /// Takes what waits, up to one job: at least one record as soon as there is one. `None` when all is done.
+    ///
+    /// Where it is all that there is to do and workers would be idle, it comes with a team.
     pub fn take(&self) -> Option<Job> {
+        let Limits { workers, .. } = self.limits;
+        let mut was_patient = workers == 1;
         let mut state = self.lock();
         loop {
             if state.ending() {
@@ -146,10 +160,19 @@ impl Queue {
             }
             let ahead = state.next_job - state.next_written;
             // A single record may have megabytes of output: where that waits already, nothing is added to it.
-            let room = state.done_bytes < self.limits.workers * OUTPUT;
-            if room && ahead < 2 * self.limits.workers as u64 + 2 {
+            let room = state.done_bytes < workers * OUTPUT;
+            if room && ahead < 2 * workers as u64 + 2 && !state.team_is_lent {
                 if !state.waiting.is_empty() {
-                    break;
+                    let is_lone = state.working == 0
+                        && !state.end_of_input
+                        && state.waiting_weight < self.limits.split_weight;
+                    if was_patient || !is_lone {
+                        break;
+                    }
+                    was_patient = true;
+                    let waited = self.work.wait_timeout(state, GRACE);
+                    state = waited.unwrap_or_else(|poison| poison.into_inner()).0;
+                    continue;
                 }
                 if state.end_of_input {
                     return None;
@@ -159,7 +182,7 @@ impl Queue {
             }
             state = Self::wait(&self.work, state);
         }
-        let share = state.waiting_weight / self.limits.workers;
+        let share = state.waiting_weight / workers;
         let most = share.clamp(
             self.limits.split_weight.min(self.limits.job_weight),
             self.limits.job_weight,
@@ -180,17 +203,31 @@ impl Queue {
         let turn = state.next_job;
         state.next_job += 1;
         let more = !state.waiting.is_empty();
+        let team = (workers > 1 && !more && state.working == 0).then(|| {
+            state.team_is_lent = true;
+            std::mem::take(&mut state.team)
+        });
+        state.working += 1;
         drop(state);
         self.room.notify_one();
         if more {
             self.work.notify_one();
         }
-        Some(Job { turn, records })
+        Some(Job {
+            turn,
+            records,
+            team,
+        })
     }
 
-    /// Hands in the result of a job.
-    pub fn finish(&self, turn: u64, done: Done) {
+    /// Hands in the result of a job, and its team.
+    pub fn finish(&self, turn: u64, done: Done, team: Option<Team>) {
         let mut state = self.lock();
+        state.working -= 1;
+        if let Some(team) = team {
+            (state.team, state.team_is_lent) = (team, false);
+            self.work.notify_all();
+        }
         state.done_bytes += done.bytes.len();
         state.done.insert(turn, done);
         let is_next = turn == state.next_written;
@@ -259,5 +296,74 @@ impl Queue {
     /// Why the input ended early or a thread gave up, if so.
     pub fn failure(&self) -> Option<anyhow::Error> {
         self.lock().failure.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{OnError, tests::numbers};
+    use super::*;
+    use crate::cli::input::RecordReader;
+    use std::{sync::mpsc, thread};
+
+    fn queue() -> Queue {
+        Queue::new(Limits {
+            workers: 2,
+            job_weight: 512,
+            split_weight: 256,
+            bytes: 1 << 20,
+        })
+    }
+
+    fn push(queue: &Queue, weight: usize) {
+        let record = numbers(1, &[], false).next().unwrap().unwrap();
+        assert!(queue.push(record, weight));
+    }
+
+    fn finish(queue: &Queue, job: Job) {
+        queue.finish(job.turn, Done::new(OnError::Stop), job.team);
+    }
+
+    #[test]
+    fn a_team_computes_what_is_alone() {
+        let queue = queue();
+        push(&queue, 300);
+        push(&queue, 300);
+        let first = queue.take().unwrap();
+        assert!(first.team.is_none(), "another waits");
+        let second = queue.take().unwrap();
+        assert!(second.team.is_none(), "another is under way");
+        finish(&queue, first);
+        push(&queue, 5);
+        let third = queue.take().unwrap();
+        assert!(third.team.is_none(), "another is under way");
+        finish(&queue, second);
+        finish(&queue, third);
+        push(&queue, 5);
+        assert!(queue.take().unwrap().team.is_some());
+    }
+
+    #[test]
+    fn nothing_is_begun_beside_a_team() {
+        let queue = queue();
+        push(&queue, 5);
+        let shared = queue.take().unwrap();
+        assert!(shared.team.is_some());
+        push(&queue, 300);
+        push(&queue, 300);
+        thread::scope(|scope| {
+            let (begun, jobs) = mpsc::channel();
+            for _ in 0..2 {
+                let (begun, queue) = (begun.clone(), &queue);
+                scope.spawn(move || begun.send(queue.take().unwrap()).unwrap());
+            }
+            let early = jobs.recv_timeout(Duration::from_millis(50));
+            assert!(early.is_err(), "begun while all threads were in use");
+            finish(&queue, shared);
+            for job in jobs.iter().take(2) {
+                assert_eq!(job.records.len(), 1);
+                assert!(job.team.is_none());
+            }
+        });
     }
 }

@@ -71,7 +71,16 @@ struct Echo {
     format: EchoFormat,
     panic_at: Option<&'static str>,
     fail_at: Option<&'static str>,
-    jobs: Mutex<Vec<usize>>,
+    jobs: Mutex<Vec<Seen>>,
+    /// Jobs under way that several threads share.
+    shared: AtomicUsize,
+}
+
+/// A job: its records, and the threads that may share it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Seen {
+    records: usize,
+    threads: usize,
 }
 
 #[derive(Default)]
@@ -94,18 +103,29 @@ impl Format for EchoFormat {
 
 impl Task for Echo {
     type Format = EchoFormat;
-    type Worker = ();
+    type Worker = Team;
     fn format(&self) -> &EchoFormat {
         &self.format
     }
-    fn worker(&self, _: usize) -> Result<()> {
-        Ok(())
+    fn worker(&self, _: usize) -> Result<Team> {
+        Ok(Team::default())
+    }
+    fn team(team: &mut Team) -> Option<&mut Team> {
+        Some(team)
     }
     fn weight(&self, _: &Record) -> usize {
         1
     }
-    fn run(&self, (): &mut (), records: &[Record], done: &mut Done) -> Result<()> {
-        self.jobs.lock().unwrap().push(records.len());
+    fn run(&self, team: &mut Team, records: &[Record], done: &mut Done) -> Result<()> {
+        let seen = Seen {
+            records: records.len(),
+            threads: team.members(),
+        };
+        self.jobs.lock().unwrap().push(seen);
+        let shared = self.shared.load(Ordering::SeqCst);
+        assert_eq!(shared, 0, "all threads share another job");
+        let is_shared = usize::from(seen.threads > 1);
+        self.shared.fetch_add(is_shared, Ordering::SeqCst);
         for record in records {
             match &record.texts {
                 Err(reason) => done.bad(record, reason, &self.format),
@@ -122,6 +142,7 @@ impl Task for Echo {
                 }
             }
         }
+        self.shared.fetch_sub(is_shared, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -286,8 +307,10 @@ impl RecordReader for Trickle {
 }
 
 #[test]
-fn a_trickle_is_answered_record_by_record() {
+fn a_trickle_is_answered_record_by_record_by_all_threads() {
     use std::io::Read;
+    let echo = Arc::new(Echo::default());
+    let task = echo.clone();
     let mut source = numbers(3, &[], false);
     let records = std::iter::from_fn(|| source.next().unwrap()).collect();
     let (turn, turns) = std::sync::mpsc::channel();
@@ -295,14 +318,7 @@ fn a_trickle_is_answered_record_by_record() {
     let sink = Sink::to_file("pipe", fs::File::from(std::os::fd::OwnedFd::from(writer)));
     let running = thread::spawn(move || {
         let reader = Box::new(Trickle { records, turns });
-        run(
-            reader,
-            Arc::new(Echo::default()),
-            sink,
-            settings(2, OnError::Stop),
-            None,
-            None,
-        )
+        run(reader, task, sink, settings(3, OnError::Stop), None, None)
     });
     for expected in ["<1", ",2", ",3"] {
         turn.send(()).unwrap();
@@ -313,6 +329,11 @@ fn a_trickle_is_answered_record_by_record() {
     }
     drop(turn);
     assert_eq!(running.join().unwrap().unwrap().totals.records, 3);
+    let seen = Seen {
+        records: 1,
+        threads: 3,
+    };
+    assert_eq!(*echo.jobs.lock().unwrap(), [seen; 3]);
 }
 
 #[test]
@@ -360,8 +381,9 @@ fn jobs_are_no_larger_than_a_batch() {
     )
     .unwrap();
     let jobs = echo.jobs.lock().unwrap();
-    assert_eq!(jobs.iter().sum::<usize>(), 300);
-    assert!(jobs.iter().all(|records| *records <= 8), "{jobs:?}");
+    assert_eq!(jobs.iter().map(|job| job.records).sum::<usize>(), 300);
+    assert!(jobs.iter().all(|job| job.records <= 8), "{jobs:?}");
+    assert!(jobs.iter().all(|job| job.threads == 1), "{jobs:?}");
 }
 
 #[test]
