@@ -162,8 +162,9 @@ impl Forward<'_> {
         let chunk = (fitting.max(COLUMNS) / unit).max(1) * unit;
         let weights = layer.query_key_value.resolve(self.file);
         let store = Epilogue::Store(Activation::Identity);
-        let work = tokens * (3 * width + tokens * heads);
-        let columns = ranges(width, unit, share::parts(team, work, share::LEAST_VALUES));
+        // Those of queries, keys and values, and as many more as attention multiplies.
+        let multiplied = width * (3 * width + 2 * tokens);
+        let columns = ranges(width, unit, share::product_parts(team, tokens, multiplied));
         let query_rows = context.len() / width;
         let context = MatrixMut::new(context, query_rows, width, width);
         let parts = columns.clone().zip(columns_of(context, columns));
@@ -256,7 +257,7 @@ impl Forward<'_> {
             // Layers of int8 have nothing in f32 between them.
             let kept = if self.keeps_inner() { tokens } else { 0 };
             let inner = &mut inner[..kept * n];
-            let count = share::parts(team, tokens * width * n, share::LEAST_PRODUCTS);
+            let count = share::product_parts(team, tokens, width * n);
             let columns = ranges(n, group, count);
             let parts = columns
                 .clone()
@@ -298,7 +299,7 @@ impl Forward<'_> {
         hidden: &mut [f32],
     ) {
         let (rows, n) = (x.quantized.rows(), layer.n());
-        let count = share::parts(team, rows * layer.k() * n, share::LEAST_PRODUCTS);
+        let count = share::product_parts(team, rows, layer.k() * n);
         let columns = ranges(n, COLUMNS, count);
         let out = MatrixMut::new(hidden, rows, n, n);
         let parts = columns.clone().zip(columns_of(out, columns));

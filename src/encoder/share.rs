@@ -6,12 +6,20 @@ use std::ops::Range;
 /// Multiply-adds of a matrix product below which another thread is not worth its fork and join.
 pub(super) const LEAST_PRODUCTS: usize = 1 << 20;
 
+/// Fewer rows are multiplied in about the time of so many: their weights have to be read, and got ready, all the same.
+const LOW_ROWS: usize = 16;
+
 /// The same for values that pass through quantization, LayerNorm or softmax.
 pub(super) const LEAST_VALUES: usize = 1 << 13;
 
 /// Parts for an operation of so much work: one for each thread, unless they would be smaller than `least`.
 pub(super) fn parts(team: &Team, work: usize, least: usize) -> usize {
     (work / least).clamp(1, team.members())
+}
+
+/// Parts for the product of some rows with so many weights.
+pub(super) fn product_parts(team: &Team, rows: usize, weights: usize) -> usize {
+    parts(team, rows.max(LOW_ROWS) * weights, LEAST_PRODUCTS)
 }
 
 /// Cuts `0..length` into at most `count` ranges of about the same length that begin at multiples of `unit`.
@@ -108,6 +116,9 @@ mod tests {
         assert_eq!(parts(&team, 0, 10), 1);
         assert_eq!(parts(&team, 29, 10), 2);
         assert_eq!(parts(&team, 1000, 10), 4);
+        assert_eq!(product_parts(&team, 1, 384 * 384), 2);
+        assert_eq!(product_parts(&team, 16, 384 * 384), 2);
+        assert_eq!(product_parts(&team, 24, 384 * 384), 3);
     }
 
     #[test]

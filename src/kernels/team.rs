@@ -49,7 +49,7 @@ struct Slot {
     state: AtomicU8,
     /// The thread sleeps, or is about to.
     asleep: AtomicBool,
-    /// The thread's number, once it runs.
+    /// The thread's number, once it runs; 0 before.
     number: AtomicI32,
     /// Parts that it has not taken since it took one. The leader's.
     missed: AtomicU8,
@@ -236,13 +236,16 @@ impl Slot {
         self.state.store(READY, Ordering::SeqCst);
     }
 
-    /// Counts a part that the thread did not take. It may be waiting for this very processor.
+    /// Counts a part that the thread did not take: it may be waiting for this very processor.
     fn miss(&self) {
-        let missed = self.missed.load(Ordering::Relaxed);
-        self.missed.store(missed.wrapping_add(1), Ordering::Relaxed);
-        // At the first one, and now and then: others may have been put there since.
-        if missed.is_multiple_of(4) {
-            move_off(self.number.load(Ordering::Relaxed));
+        let number = self.number.load(Ordering::Relaxed);
+        if number == 0 {
+            return;
+        }
+        let missed = self.missed.fetch_add(1, Ordering::Relaxed);
+        // Less and less often, where there is no processor for it at all.
+        if missed == 0 || missed.is_power_of_two() {
+            move_off(number);
         }
     }
 

@@ -95,6 +95,8 @@ impl Encoder {
     /// Sets how many threads compute each batch together, the calling one included; more than sixteen are not used. They
     /// sleep between batches, and end with the encoder. An int8 model's results do not depend on them.
     ///
+    /// A thread that waits for the processor of another is moved off it (`sched_setaffinity`, on Linux); it may fail.
+    ///
     /// This makes one text faster. For many texts, one encoder for each thread has more throughput.
     pub fn set_threads(&mut self, threads: usize) {
         self.scratch.set_threads(threads);

@@ -74,6 +74,7 @@ struct Token {
 impl Task for Tokenize {
     type Format = TokenFormat;
     type Worker = Room;
+    const SHARES: bool = false;
 
     fn format(&self) -> &TokenFormat {
         &self.shape

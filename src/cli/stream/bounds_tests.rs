@@ -27,6 +27,7 @@ impl Format for Plain {
 impl Task for Loud {
     type Format = Plain;
     type Worker = ();
+    const SHARES: bool = false;
     fn format(&self) -> &Plain {
         &self.format
     }

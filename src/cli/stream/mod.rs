@@ -40,11 +40,13 @@ pub trait Task: Send + Sync + 'static {
     type Format: Format;
     /// What a thread needs for itself.
     type Worker;
+    /// Whether several threads can compute a job together.
+    const SHARES: bool = true;
     /// The format.
     fn format(&self) -> &Self::Format;
     /// Made by each worker when its first job comes; `team` threads may compute its jobs together.
     fn worker(&self, team: usize) -> Result<Self::Worker>;
-    /// The threads that compute a worker's jobs together, if that is something that threads can share.
+    /// The threads that compute a worker's jobs together, where they can.
     fn team(worker: &mut Self::Worker) -> Option<&mut Team>;
     /// Estimate of the record's tokens, before it is tokenized.
     fn weight(&self, record: &Record) -> usize;
@@ -58,6 +60,8 @@ pub trait Work: Send + Sync {
     fn format(&self) -> &dyn Format;
     /// Estimate of the record's tokens.
     fn weight(&self, record: &Record) -> usize;
+    /// Whether several threads can compute a job together.
+    fn shares(&self) -> bool;
     /// Works on the queue's jobs until there are no more.
     fn work(&self, queue: &Queue, settings: Settings);
 }
@@ -71,6 +75,10 @@ impl<T: Task> Work for T {
         Task::weight(self, record)
     }
 
+    fn shares(&self) -> bool {
+        T::SHARES
+    }
+
     fn work(&self, queue: &Queue, settings: Settings) {
         let mut worker = None;
         work_on(queue, settings, &mut |job, done| {
@@ -78,9 +86,9 @@ impl<T: Task> Work for T {
                 Some(worker) => worker,
                 None => worker.insert(self.worker(settings.team)?),
             };
-            job.exchange(T::team(worker), Some(settings));
+            job.exchange_team(T::team(worker));
             let result = self.run(worker, &job.records, done);
-            job.exchange(T::team(worker), None);
+            job.exchange_team(T::team(worker));
             result
         });
     }
@@ -102,12 +110,9 @@ fn work_on(
 }
 
 impl Job {
-    /// Puts the job's team, if it has one, in the place of a worker's own: all threads of the run. Without settings, puts it back.
-    fn exchange(&mut self, own: Option<&mut Team>, settings: Option<Settings>) {
+    /// Puts the job's team, if it has one, in the place of a worker's own, or back.
+    fn exchange_team(&mut self, own: Option<&mut Team>) {
         if let (Some(team), Some(own)) = (&mut self.team, own) {
-            if let Some(settings) = settings {
-                team.resize(settings.workers * settings.team);
-            }
             std::mem::swap(team, own);
         }
     }
@@ -263,6 +268,10 @@ pub fn run(
 ) -> Result<Summary> {
     let queue = Arc::new(Queue::new(Limits {
         workers: settings.workers,
+        team: match task.shares() {
+            true => settings.workers * settings.team,
+            false => 1,
+        },
         job_weight: settings.batch_tokens,
         split_weight: 256,
         bytes: settings.max_record_bytes.max(settings.workers * WAITING),
@@ -343,7 +352,8 @@ fn start(
         }
     };
     // One after the other, and all of them before there is work: where memory is limited, a thread that cannot be started
-    // must be the first thing that fails, with a message, rather than an allocation of one that could.
+    // must be the first thing that fails, with a message, rather than an allocation of one that could. (A team's are started when a
+    // job is alone for the first time; it does with those that there is room for.)
     let started = Arc::new(AtomicUsize::new(0));
     let starter = thread::current();
     let mut waiting = Vec::with_capacity(settings.workers);

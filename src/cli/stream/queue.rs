@@ -36,6 +36,8 @@ pub enum Next {
 pub struct Limits {
     /// Number of workers.
     pub workers: usize,
+    /// Threads that compute a lone job together.
+    pub team: usize,
     /// Weight of a full job.
     pub job_weight: usize,
     /// A job does not wait to be split among workers below this weight.
@@ -44,7 +46,8 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// How long a lone record waits for others before all threads share it. Of an input that pours in, more is read by then.
+/// How long a lone record waits for another before all threads share it (and as long again where timers are as exact as
+/// Linux has them). Of an input that pours in, more is read by then.
 const GRACE: Duration = Duration::from_micros(50);
 
 /// Bytes of output that may wait for their turn, for each worker, besides what is in work.
@@ -55,6 +58,8 @@ struct State {
     waiting: VecDeque<(Record, usize)>,
     waiting_weight: usize,
     waiting_bytes: usize,
+    /// The reader has another record, for which there is no room.
+    reader_waits: bool,
     end_of_input: bool,
     failure: Option<anyhow::Error>,
     /// Nothing more is wanted: the writer is gone.
@@ -65,7 +70,7 @@ struct State {
     next_written: u64,
     /// Jobs that were taken and are not finished.
     working: usize,
-    /// The threads that share a job. While one has them, no other is begun: there is no processor left for it.
+    /// The threads that share a job. While one has them, no other is begun: its threads would be in their way.
     team: Team,
     team_is_lent: bool,
     done: BTreeMap<u64, Done>,
@@ -122,8 +127,10 @@ impl Queue {
             && !state.waiting.is_empty()
             && (state.waiting_weight >= most || state.waiting_bytes + size > self.limits.bytes)
         {
+            state.reader_waits = true;
             state = Self::wait(&self.room, state);
         }
+        state.reader_waits = false;
         if state.ending() {
             return false;
         }
@@ -151,8 +158,9 @@ impl Queue {
     ///
     /// Where it is all that there is to do and workers would be idle, it comes with a team.
     pub fn take(&self) -> Option<Job> {
-        let Limits { workers, .. } = self.limits;
-        let mut was_patient = workers == 1;
+        let Limits { workers, team, .. } = self.limits;
+        let has_team = workers > 1 && team > 1;
+        let mut was_patient = false;
         let mut state = self.lock();
         loop {
             if state.ending() {
@@ -166,7 +174,7 @@ impl Queue {
                     let is_lone = state.working == 0
                         && !state.end_of_input
                         && state.waiting_weight < self.limits.split_weight;
-                    if was_patient || !is_lone {
+                    if !has_team || was_patient || !is_lone {
                         break;
                     }
                     was_patient = true;
@@ -180,6 +188,7 @@ impl Queue {
             } else if state.waiting.is_empty() && state.end_of_input {
                 return None;
             }
+            was_patient = false;
             state = Self::wait(&self.work, state);
         }
         let share = state.waiting_weight / workers;
@@ -203,7 +212,8 @@ impl Queue {
         let turn = state.next_job;
         state.next_job += 1;
         let more = !state.waiting.is_empty();
-        let team = (workers > 1 && !more && state.working == 0).then(|| {
+        let is_lone = !more && !state.reader_waits && state.working == 0;
+        let mut lent = (has_team && is_lone).then(|| {
             state.team_is_lent = true;
             std::mem::take(&mut state.team)
         });
@@ -213,10 +223,13 @@ impl Queue {
         if more {
             self.work.notify_one();
         }
+        if let Some(lent) = &mut lent {
+            lent.resize(team);
+        }
         Some(Job {
             turn,
             records,
-            team,
+            team: lent,
         })
     }
 
@@ -224,9 +237,10 @@ impl Queue {
     pub fn finish(&self, turn: u64, done: Done, team: Option<Team>) {
         let mut state = self.lock();
         state.working -= 1;
+        // Who takes a job wakes the next, if more waits.
+        let wake = team.is_some() && !state.waiting.is_empty();
         if let Some(team) = team {
             (state.team, state.team_is_lent) = (team, false);
-            self.work.notify_all();
         }
         state.done_bytes += done.bytes.len();
         state.done.insert(turn, done);
@@ -234,6 +248,9 @@ impl Queue {
         drop(state);
         if is_next {
             self.ready.notify_one();
+        }
+        if wake {
+            self.work.notify_one();
         }
     }
 
@@ -309,6 +326,7 @@ mod tests {
     fn queue() -> Queue {
         Queue::new(Limits {
             workers: 2,
+            team: 3,
             job_weight: 512,
             split_weight: 256,
             bytes: 1 << 20,
@@ -340,7 +358,37 @@ mod tests {
         finish(&queue, second);
         finish(&queue, third);
         push(&queue, 5);
-        assert!(queue.take().unwrap().team.is_some());
+        let fourth = queue.take().unwrap();
+        assert_eq!(fourth.team.map(|team| team.members()), Some(3));
+    }
+
+    #[test]
+    fn what_the_reader_holds_is_not_alone() {
+        let queue = queue();
+        // More than all jobs that may wait.
+        push(&queue, 5000);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| push(&queue, 5000));
+            while !queue.lock().reader_waits {
+                thread::yield_now();
+            }
+            let first = queue.take().unwrap();
+            assert!(first.team.is_none(), "the reader has another");
+            reader.join().unwrap();
+            finish(&queue, first);
+            assert!(queue.take().unwrap().team.is_some());
+        });
+    }
+
+    #[test]
+    fn tasks_that_cannot_share_have_no_team() {
+        let limits = Limits {
+            team: 1,
+            ..queue().limits
+        };
+        let queue = Queue::new(limits);
+        push(&queue, 5);
+        assert!(queue.take().unwrap().team.is_none());
     }
 
     #[test]
