@@ -79,11 +79,14 @@ mod tests {
         let (tell, told) = std::sync::mpsc::channel();
         let other = std::thread::spawn(move || {
             tell.send(number()).unwrap();
-            let end = Instant::now() + Duration::from_secs(10);
-            while sched_getcpu() == here && Instant::now() < end {
+            let end = Instant::now() + Duration::from_secs(60);
+            while Instant::now() < end {
+                if sched_getcpu() != here {
+                    return true;
+                }
                 std::thread::yield_now();
             }
-            sched_getcpu() != here
+            false
         });
         let thread = told.recv().unwrap();
         let pid = Pid::from_raw(thread);
@@ -93,7 +96,10 @@ mod tests {
         let mut is_moved = true;
         if allowed.count() > 1 {
             sched_setaffinity(pid, &allowed).unwrap();
-            move_off(thread);
+            // Again and again, for the system may move it back before it has run where it was moved to.
+            while !other.is_finished() {
+                move_off(thread);
+            }
             is_moved = other.join().unwrap();
         }
         sched_setaffinity(None, &allowed).unwrap();

@@ -2,6 +2,7 @@
 
 use super::tests::{numbers, settings};
 use super::*;
+use crate::kernels::Team;
 use std::{fs, os::fd::OwnedFd, sync::atomic::AtomicUsize};
 
 /// Output of a record: more than may wait for a worker.

@@ -3,7 +3,12 @@
 //! A worker takes whatever waits, up to a batch. While input trickles in (`tail -f`), that is one record, which all threads
 //! compute together and which is answered at once; when it pours in, batches fill by themselves, a thread for each.
 
+mod done;
 mod queue;
+mod task;
+
+pub use done::{Done, OnError};
+pub use task::{Task, Work};
 
 use super::{
     exit::{message, no_thread},
@@ -15,108 +20,13 @@ use super::{
     progress::Progress,
     signals::Signals,
 };
-use crate::kernels::{Team, thread_builder};
+use crate::kernels::thread_builder;
 use anyhow::{Result, anyhow};
-use queue::{Job, Limits, Next, Queue};
+use queue::{Limits, Next, Queue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
-
-/// What a bad record does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum OnError {
-    /// Everything before it is written, then the run ends.
-    Stop,
-    /// It is reported on stderr and left out.
-    Skip,
-    /// It is reported on stderr, and an error record stands in its place.
-    Record,
-}
-
-/// A kind of work on records, shared by the threads.
-pub trait Task: Send + Sync + 'static {
-    /// How the output is framed, and how error records look.
-    type Format: Format;
-    /// What a thread needs for itself.
-    type Worker;
-    /// Whether several threads can compute a job together.
-    const SHARES: bool = true;
-    /// The format.
-    fn format(&self) -> &Self::Format;
-    /// Made by each worker when its first job comes; `team` threads may compute its jobs together.
-    fn worker(&self, team: usize) -> Result<Self::Worker>;
-    /// The threads that compute a worker's jobs together, where they can.
-    fn team(worker: &mut Self::Worker) -> Option<&mut Team>;
-    /// Estimate of the record's tokens, before it is tokenized.
-    fn weight(&self, record: &Record) -> usize;
-    /// Works on records and reports each of them to `done`, in order. An error ends the run.
-    fn run(&self, worker: &mut Self::Worker, records: &[Record], done: &mut Done) -> Result<()>;
-}
-
-/// A [`Task`] whose kind is not known: what a run needs of it, so that there is one run for all kinds.
-pub trait Work: Send + Sync {
-    /// The format.
-    fn format(&self) -> &dyn Format;
-    /// Estimate of the record's tokens.
-    fn weight(&self, record: &Record) -> usize;
-    /// Whether several threads can compute a job together.
-    fn shares(&self) -> bool;
-    /// Works on the queue's jobs until there are no more.
-    fn work(&self, queue: &Queue, settings: Settings);
-}
-
-impl<T: Task> Work for T {
-    fn format(&self) -> &dyn Format {
-        Task::format(self)
-    }
-
-    fn weight(&self, record: &Record) -> usize {
-        Task::weight(self, record)
-    }
-
-    fn shares(&self) -> bool {
-        T::SHARES
-    }
-
-    fn work(&self, queue: &Queue, settings: Settings) {
-        let mut worker = None;
-        work_on(queue, settings, &mut |job, done| {
-            let worker = match &mut worker {
-                Some(worker) => worker,
-                None => worker.insert(self.worker(settings.team)?),
-            };
-            job.exchange_team(T::team(worker));
-            let result = self.run(worker, &job.records, done);
-            job.exchange_team(T::team(worker));
-            result
-        });
-    }
-}
-
-/// Lets `run` work on the queue's jobs: what is the same for all tasks, and need not be in the program for each.
-fn work_on(
-    queue: &Queue,
-    settings: Settings,
-    run: &mut dyn FnMut(&mut Job, &mut Done) -> Result<()>,
-) {
-    while let Some(mut job) = queue.take() {
-        let mut done = Done::new(settings.on_error);
-        match run(&mut job, &mut done) {
-            Ok(()) => queue.finish(job.turn, done, job.team),
-            Err(failure) => return queue.stop(Some(failure)),
-        }
-    }
-}
-
-impl Job {
-    /// Puts the job's team, if it has one, in the place of a worker's own, or back.
-    fn exchange_team(&mut self, own: Option<&mut Team>) {
-        if let (Some(team), Some(own)) = (&mut self.team, own) {
-            std::mem::swap(team, own);
-        }
-    }
-}
 
 /// Settings of a run.
 #[derive(Debug, Clone, Copy)]
@@ -144,96 +54,6 @@ pub struct Before {
     pub rows: u64,
     /// Whether the output has its beginning.
     pub begun: bool,
-}
-
-/// The output of a job.
-pub struct Done {
-    on_error: OnError,
-    /// The output's bytes.
-    bytes: Vec<u8>,
-    totals: Totals,
-    /// Records in `bytes`, error records included.
-    written: u64,
-    reports: Vec<String>,
-    first_truncated: Option<Place>,
-    first_replaced: Option<Place>,
-    stop: Option<String>,
-}
-
-impl Done {
-    fn new(on_error: OnError) -> Self {
-        Done {
-            on_error,
-            bytes: Vec::new(),
-            totals: Totals::default(),
-            written: 0,
-            reports: Vec::new(),
-            first_truncated: None,
-            first_replaced: None,
-            stop: None,
-        }
-    }
-
-    /// Whether a bad record ended the run; what follows it is not wanted.
-    pub fn stopped(&self) -> bool {
-        self.stop.is_some()
-    }
-
-    /// Reports a good record, written by `write`, that was `tokens` long and was cut or not.
-    pub fn good(
-        &mut self,
-        record: &Record,
-        tokens: u64,
-        truncated: bool,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        if self.stopped() {
-            return;
-        }
-        self.totals.records += 1;
-        self.written += 1;
-        self.totals.tokens += tokens;
-        if truncated {
-            self.totals.truncated += 1;
-            self.first_truncated
-                .get_or_insert_with(|| record.place.clone());
-        }
-        self.note_replaced(record);
-        write(&mut self.bytes);
-    }
-
-    /// Reports a bad record.
-    pub fn bad(&mut self, record: &Record, reason: &str, format: &dyn Format) {
-        if self.stopped() {
-            return;
-        }
-        self.totals.records += 1;
-        self.totals.failed += 1;
-        self.note_replaced(record);
-        let id = record
-            .id
-            .as_ref()
-            .filter(|id| !id.is_empty())
-            .map(|id| format!(" (id {id})"));
-        let report = format!("{}{}: {reason}", record.place, id.unwrap_or_default());
-        match self.on_error {
-            OnError::Stop => self.stop = Some(report),
-            OnError::Skip => self.reports.push(report),
-            OnError::Record => {
-                self.reports.push(report);
-                self.written += 1;
-                format.error(&mut self.bytes, record, reason);
-            }
-        }
-    }
-
-    fn note_replaced(&mut self, record: &Record) {
-        if record.replaced {
-            self.totals.replaced += 1;
-            self.first_replaced
-                .get_or_insert_with(|| record.place.clone());
-        }
-    }
 }
 
 /// What a run came to.

@@ -3,6 +3,7 @@ use crate::cli::{
     input::{Fields, Texts},
     output::Totals,
 };
+use crate::kernels::Team;
 use std::{
     collections::VecDeque,
     fs,
