@@ -2,7 +2,7 @@
 
 use super::tests::{numbers, settings};
 use super::*;
-use crate::kernels::Team;
+use crate::{cli::input::Record, kernels::Team};
 use std::{fs, os::fd::OwnedFd, sync::atomic::AtomicUsize};
 
 /// Output of a record: more than may wait for a worker.

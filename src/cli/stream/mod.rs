@@ -12,7 +12,7 @@ pub use task::{Task, Work};
 
 use super::{
     exit::{message, no_thread},
-    input::{Place, Record, RecordReader},
+    input::{Place, RecordReader},
     output::{
         Format, Totals,
         sink::{Sink, Written},

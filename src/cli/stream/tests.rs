@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::{
-    input::{Fields, Texts},
+    input::{Fields, Record, Texts},
     output::Totals,
 };
 use crate::kernels::Team;
