@@ -83,6 +83,7 @@ impl<C> Batches<C> {
 impl<C: Computation> Task for Batches<C> {
     type Format = C::Format;
     type Worker = Lane;
+    const TEAM: Option<fn(&mut Lane) -> &mut Team> = Some(|lane| lane.encoder.team());
 
     fn format(&self) -> &C::Format {
         self.computation.format()
@@ -90,10 +91,6 @@ impl<C: Computation> Task for Batches<C> {
 
     fn worker(&self, team: usize) -> Result<Lane> {
         Lane::new(&self.model, &self.options, team)
-    }
-
-    fn team(lane: &mut Lane) -> Option<&mut Team> {
-        Some(lane.encoder.team())
     }
 
     fn weight(&self, record: &Record) -> usize {

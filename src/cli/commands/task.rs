@@ -73,6 +73,7 @@ struct Stream<T, S> {
 impl<T: Task + 'static, S: Show<T>> stream::Task for Stream<T, S> {
     type Format = S::Format;
     type Worker = TaskLane<T>;
+    const TEAM: Option<fn(&mut TaskLane<T>) -> &mut Team> = Some(TaskLane::team);
 
     fn format(&self) -> &S::Format {
         self.command.show.format()
@@ -80,10 +81,6 @@ impl<T: Task + 'static, S: Show<T>> stream::Task for Stream<T, S> {
 
     fn worker(&self, team: usize) -> Result<TaskLane<T>> {
         Ok(TaskLane::new(&self.command.task, team))
-    }
-
-    fn team(lane: &mut TaskLane<T>) -> Option<&mut Team> {
-        Some(lane.team())
     }
 
     fn weight(&self, record: &Record) -> usize {

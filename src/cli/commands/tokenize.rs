@@ -74,7 +74,7 @@ struct Token {
 impl Task for Tokenize {
     type Format = TokenFormat;
     type Worker = Room;
-    const SHARES: bool = false;
+    const TEAM: Option<fn(&mut Room) -> &mut Team> = None;
 
     fn format(&self) -> &TokenFormat {
         &self.shape
@@ -89,10 +89,6 @@ impl Task for Tokenize {
             offsets: Vec::new(),
             rows: Vec::new(),
         })
-    }
-
-    fn team(_: &mut Room) -> Option<&mut Team> {
-        None
     }
 
     fn weight(&self, record: &Record) -> usize {

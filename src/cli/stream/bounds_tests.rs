@@ -28,15 +28,12 @@ impl Format for Plain {
 impl Task for Loud {
     type Format = Plain;
     type Worker = ();
-    const SHARES: bool = false;
+    const TEAM: Option<fn(&mut ()) -> &mut Team> = None;
     fn format(&self) -> &Plain {
         &self.format
     }
     fn worker(&self, _: usize) -> Result<()> {
         Ok(())
-    }
-    fn team((): &mut ()) -> Option<&mut Team> {
-        None
     }
     fn weight(&self, _: &Record) -> usize {
         8

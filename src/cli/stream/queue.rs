@@ -117,6 +117,16 @@ impl Queue {
             .unwrap_or_else(|poison| poison.into_inner())
     }
 
+    /// The same, for so long at most.
+    fn wait_for<'a>(
+        condition: &Condvar,
+        state: MutexGuard<'a, State>,
+        patience: Duration,
+    ) -> MutexGuard<'a, State> {
+        let waited = condition.wait_timeout(state, patience);
+        waited.unwrap_or_else(|poison| poison.into_inner()).0
+    }
+
     /// Adds a record, waiting for room. `false` if nothing more is wanted.
     pub fn push(&self, record: Record, weight: usize) -> bool {
         let size = record.memory();
@@ -171,15 +181,14 @@ impl Queue {
             let room = state.done_bytes < workers * OUTPUT;
             if room && ahead < 2 * workers as u64 + 2 && !state.team_is_lent {
                 if !state.waiting.is_empty() {
-                    let is_lone = state.working == 0
+                    let more_may_come = state.working == 0
                         && !state.end_of_input
                         && state.waiting_weight < self.limits.split_weight;
-                    if !has_team || was_patient || !is_lone {
+                    if !has_team || was_patient || !more_may_come {
                         break;
                     }
                     was_patient = true;
-                    let waited = self.work.wait_timeout(state, GRACE);
-                    state = waited.unwrap_or_else(|poison| poison.into_inner()).0;
+                    state = Self::wait_for(&self.work, state, GRACE);
                     continue;
                 }
                 if state.end_of_input {
@@ -276,8 +285,7 @@ impl Queue {
                 Some(_) if waited => return Next::Pending,
                 Some(patience) if patience.is_zero() => return Next::Pending,
                 Some(patience) => {
-                    let result = self.ready.wait_timeout(state, patience);
-                    state = result.unwrap_or_else(|poison| poison.into_inner()).0;
+                    state = Self::wait_for(&self.ready, state, patience);
                     waited = true;
                 }
             }

@@ -16,14 +16,12 @@ pub trait Task: Send + Sync + 'static {
     type Format: Format;
     /// What a thread needs for itself.
     type Worker;
-    /// Whether several threads can compute a job together.
-    const SHARES: bool = true;
+    /// The threads that compute a worker's jobs together, where threads can share a job.
+    const TEAM: Option<fn(&mut Self::Worker) -> &mut Team>;
     /// The format.
     fn format(&self) -> &Self::Format;
     /// Made by each worker when its first job comes; `team` threads may compute its jobs together.
     fn worker(&self, team: usize) -> Result<Self::Worker>;
-    /// The threads that compute a worker's jobs together, where they can.
-    fn team(worker: &mut Self::Worker) -> Option<&mut Team>;
     /// Estimate of the record's tokens, before it is tokenized.
     fn weight(&self, record: &Record) -> usize;
     /// Works on records and reports each of them to `done`, in order. An error ends the run.
@@ -52,7 +50,7 @@ impl<T: Task> Work for T {
     }
 
     fn shares(&self) -> bool {
-        T::SHARES
+        T::TEAM.is_some()
     }
 
     fn work(&self, queue: &Queue, settings: Settings) {
@@ -62,9 +60,9 @@ impl<T: Task> Work for T {
                 Some(worker) => worker,
                 None => worker.insert(self.worker(settings.team)?),
             };
-            job.exchange_team(T::team(worker));
+            job.exchange_team(T::TEAM.map(|team| team(worker)));
             let result = self.run(worker, &job.records, done);
-            job.exchange_team(T::team(worker));
+            job.exchange_team(T::TEAM.map(|team| team(worker)));
             result
         });
     }

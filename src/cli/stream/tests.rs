@@ -105,14 +105,12 @@ impl Format for EchoFormat {
 impl Task for Echo {
     type Format = EchoFormat;
     type Worker = Team;
+    const TEAM: Option<fn(&mut Team) -> &mut Team> = Some(|team| team);
     fn format(&self) -> &EchoFormat {
         &self.format
     }
     fn worker(&self, _: usize) -> Result<Team> {
         Ok(Team::default())
-    }
-    fn team(team: &mut Team) -> Option<&mut Team> {
-        Some(team)
     }
     fn weight(&self, _: &Record) -> usize {
         1
