@@ -1,12 +1,12 @@
 //! One layer on a block of sequences, shared by the threads of a team.
 //!
-//! Attention is shared by heads, products by outputs, what mixes a row's values by rows. The outputs of the first half of a
-//! feed-forward are quantized by the thread that computed them.
+//! Attention is shared by heads, products by outputs and rows, what mixes a row's values by rows. The outputs of the first half
+//! of a feed-forward are quantized by the thread that computed them.
 
 use super::attention::{self, AttentionScratch};
 use super::linear::Input;
 use super::profile::{Clock, Stage};
-use super::share::{self, columns_of, ranges, rows_of};
+use super::share::{self, Grid, ROWS, columns_of, ranges, rows_of};
 use super::tensors::{LayerNormTensors, LayerTensors, LinearTensors, LinearWeights};
 use super::{Forward, Scratch, SequencesView, activation};
 use crate::format::header::Config;
@@ -16,9 +16,6 @@ use std::ops::Range;
 /// Tokens that pass through a whole feed-forward together on each thread: their inner states, the widest of all, then
 /// stay in the second-level cache (64 × 1,536 are 384 KiB in f32, 96 KiB in bytes).
 pub(super) const FEED_FORWARD_ROWS: usize = 64;
-
-/// Rows in which blocks grow: whole tiles of AMX. Kernels with lower ones level theirs within a block.
-const ROWS: usize = 32;
 
 /// Outputs of a part of a product: whole tiles of every kernel.
 const COLUMNS: usize = 64;
@@ -258,23 +255,17 @@ impl Forward<'_> {
             let kept = if self.keeps_inner() { tokens } else { 0 };
             let inner = &mut inner[..kept * n];
             let count = share::product_parts(team, tokens, width * n);
-            let columns = ranges(n, group, count);
-            let parts = columns
-                .clone()
-                .zip(columns_of(
-                    MatrixMut::new(inner, kept, n, n),
-                    columns.clone(),
-                ))
-                .zip(columns_of(inner_input.view_mut(), columns))
-                .zip(&mut *members);
-            team.share(parts, |(((columns, values), quantized), member)| {
+            let grid = Grid::new(tokens, (n, group), count);
+            let outputs = (MatrixMut::new(inner, kept, n, n), inner_input.view_mut());
+            let parts = grid.parts_of(outputs).zip(&mut *members);
+            team.share(parts, |((rows, columns, outputs), member)| {
                 intermediate.forward_to(
                     (activation, &output),
                     self.kernel,
-                    x,
+                    x.row_range(rows),
                     columns,
                     &mut member.values,
-                    (values, quantized),
+                    outputs,
                 );
                 member.clock.lap(Stage::Intermediate);
             });
@@ -300,11 +291,11 @@ impl Forward<'_> {
     ) {
         let (rows, n) = (x.quantized.rows(), layer.n());
         let count = share::product_parts(team, rows, layer.k() * n);
-        let columns = ranges(n, COLUMNS, count);
-        let out = MatrixMut::new(hidden, rows, n, n);
-        let parts = columns.clone().zip(columns_of(out, columns));
-        team.share(parts.zip(members), |((columns, out), member)| {
+        let grid = Grid::new(rows, (n, COLUMNS), count);
+        let parts = grid.parts_of(MatrixMut::new(hidden, rows, n, n));
+        team.share(parts.zip(members), |((rows, columns, out), member)| {
             let values = &mut member.values;
+            let x = x.row_range(rows);
             layer.forward(self.kernel, x, columns, Epilogue::Accumulate, values, out);
         });
     }

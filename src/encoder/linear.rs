@@ -32,6 +32,17 @@ impl<'a> Input<'a> {
             quantized: quantized.view().row_range(rows),
         }
     }
+
+    /// A range of the rows. Where nothing is kept in f32, `rows` has none and is left so.
+    pub(super) fn row_range(self, rows: Range<usize>) -> Self {
+        let kept = self.rows.rows();
+        Input {
+            rows: self
+                .rows
+                .row_range(rows.start.min(kept)..rows.end.min(kept)),
+            quantized: self.quantized.row_range(rows),
+        }
+    }
 }
 
 impl LinearWeights<'_> {

@@ -6,11 +6,14 @@ use std::ops::Range;
 /// Multiply-adds of a matrix product below which another thread is not worth its fork and join.
 pub(super) const LEAST_PRODUCTS: usize = 1 << 20;
 
+/// The same for values that pass through quantization, LayerNorm or softmax.
+pub(super) const LEAST_VALUES: usize = 1 << 13;
+
 /// Fewer rows are multiplied in about the time of so many: their weights have to be read, and got ready, all the same.
 const LOW_ROWS: usize = 16;
 
-/// The same for values that pass through quantization, LayerNorm or softmax.
-pub(super) const LEAST_VALUES: usize = 1 << 13;
+/// Rows at whose multiples a matrix is cut: whole tiles of AMX. Kernels with lower ones level theirs within a part.
+pub(super) const ROWS: usize = 32;
 
 /// Parts for an operation of so much work: one for each thread, unless they would be smaller than `least`.
 pub(super) fn parts(team: &Team, work: usize, least: usize) -> usize {
@@ -20,6 +23,67 @@ pub(super) fn parts(team: &Team, work: usize, least: usize) -> usize {
 /// Parts for the product of some rows with so many weights.
 pub(super) fn product_parts(team: &Team, rows: usize, weights: usize) -> usize {
     parts(team, rows.max(LOW_ROWS) * weights, LEAST_PRODUCTS)
+}
+
+/// How the outputs of a product, `[rows, columns]`, are cut: by columns, and by rows too where whole units of columns would leave threads
+/// with less to do than others, or nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Grid {
+    rows: usize,
+    row_parts: usize,
+    columns: usize,
+    unit: usize,
+    column_parts: usize,
+}
+
+impl Grid {
+    /// At most `count` parts, whose columns begin at multiples of `unit`: of all ways that whose largest part takes the least time. A part
+    /// takes as if it had `LOW_ROWS` more rows, for its weights.
+    pub(super) fn new(rows: usize, (columns, unit): (usize, usize), count: usize) -> Self {
+        let largest =
+            |length: usize, unit: usize, parts| length.div_ceil(unit).div_ceil(parts) * unit;
+        let (mut least, mut row_parts) = (usize::MAX, 1);
+        for parts in 1..=count.min(rows.div_ceil(ROWS)) {
+            let height = largest(rows, ROWS, parts).min(rows) + LOW_ROWS;
+            let time = height * largest(columns, unit, count / parts);
+            if time < least {
+                (least, row_parts) = (time, parts);
+            }
+        }
+        Grid {
+            rows,
+            row_parts,
+            columns,
+            unit,
+            column_parts: columns.div_ceil(unit).clamp(1, count / row_parts),
+        }
+    }
+
+    /// The rows and columns of a part, unless there are not so many: band by band.
+    fn part(&self, index: usize) -> Option<(Range<usize>, Range<usize>)> {
+        let (band, beside) = (index / self.column_parts, index % self.column_parts);
+        let rows = ranges(self.rows, ROWS, self.row_parts).nth(band)?;
+        let columns = ranges(self.columns, self.unit, self.column_parts).nth(beside)?;
+        Some((rows, columns))
+    }
+
+    /// The rows and columns of each part, and what is there of a view.
+    pub(super) fn parts_of<T: Cut>(
+        self,
+        view: T,
+    ) -> impl Iterator<Item = (Range<usize>, Range<usize>, T)> {
+        let (mut below, mut beside) = (Some(view), None);
+        (0..).map_while(move |index| {
+            let (rows, columns) = self.part(index)?;
+            if columns.start == 0 {
+                let (band, later) = below.take()?.cut_rows(rows.len());
+                (beside, below) = (Some(band), Some(later));
+            }
+            let (part, later) = beside.take()?.cut_columns(columns.len());
+            beside = Some(later);
+            Some((rows, columns, part))
+        })
+    }
 }
 
 /// Cuts `0..length` into at most `count` ranges of about the same length that begin at multiples of `unit`.
@@ -43,7 +107,9 @@ pub(super) trait Cut: Sized {
 }
 
 impl Cut for MatrixMut<'_> {
+    // What an int8 layer does not keep in f32 has no rows.
     fn cut_rows(self, row: usize) -> (Self, Self) {
+        let row = row.min(self.rows());
         self.split_rows(row)
     }
     fn cut_columns(self, column: usize) -> (Self, Self) {
@@ -59,6 +125,18 @@ impl Cut for QuantizedViewMut<'_> {
     fn cut_columns(self, column: usize) -> (Self, Self) {
         let column = column.min(self.k());
         self.split_columns(column)
+    }
+}
+
+/// Views of the same rows and columns.
+impl<A: Cut, B: Cut> Cut for (A, B) {
+    fn cut_rows(self, row: usize) -> (Self, Self) {
+        let (a, b) = (self.0.cut_rows(row), self.1.cut_rows(row));
+        ((a.0, b.0), (a.1, b.1))
+    }
+    fn cut_columns(self, column: usize) -> (Self, Self) {
+        let (a, b) = (self.0.cut_columns(column), self.1.cut_columns(column));
+        ((a.0, b.0), (a.1, b.1))
     }
 }
 
@@ -105,6 +183,46 @@ mod tests {
                     assert!(ranges.iter().all(|r| !r.is_empty() && r.start % unit == 0));
                     assert!(ranges.into_iter().flatten().eq(0..length));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_product_are_of_about_one_size() {
+        let cuts = |rows, columns, count| {
+            let grid = Grid::new(rows, columns, count);
+            (grid.row_parts, grid.column_parts)
+        };
+        // A feed-forward's first half, whose outputs go by groups of 384.
+        assert_eq!(cuts(128, (1536, 384), 4), (1, 4));
+        assert_eq!(cuts(128, (1536, 384), 8), (2, 4));
+        assert_eq!(cuts(192, (1536, 384), 3), (3, 1));
+        // Six units for four threads.
+        assert_eq!(cuts(128, (384, 64), 4), (2, 2));
+        assert_eq!(cuts(128, (384, 64), 1), (1, 1));
+        // A few rows stay together: the weights would be read again.
+        assert_eq!(cuts(32, (384, 64), 4), (1, 4));
+        assert_eq!(cuts(0, (384, 64), 4), (1, 4));
+    }
+
+    #[test]
+    fn parts_of_a_product_cover_it() {
+        for rows in [1, 31, 64, 100, 512] {
+            for count in 1..17 {
+                let (n, unit) = (390, 64);
+                let grid = Grid::new(rows, (n, unit), count);
+                let mut values = vec![0.0; rows * n];
+                let parts = grid.parts_of(MatrixMut::new(&mut values, rows, n, n));
+                for (rows, columns, mut part) in parts {
+                    assert_eq!((part.rows(), part.columns()), (rows.len(), columns.len()));
+                    assert!(rows.start % ROWS == 0 && columns.start % unit == 0);
+                    (0..part.rows())
+                        .for_each(|row| part.row(row).iter_mut().for_each(|y| *y += 1.0));
+                }
+                assert!(
+                    values.iter().all(|&y| y == 1.0),
+                    "{rows} rows, {count} parts"
+                );
             }
         }
     }
