@@ -18,48 +18,54 @@ pub(super) struct AttentionScratch {
     scores: Aligned<f32>,
 }
 
-/// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of some heads to `context`.
+/// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of some queries, and of the heads in some columns, to `context`,
+/// `[rows, columns]`.
 ///
-/// Queries, keys, values and `context` are `[tokens, heads·head_size]`: these heads side by side. There may be queries of
-/// the `first` token of each sequence only.
+/// Queries, keys and values are `[tokens, columns]`; with `firsts` queries are `[sequences, columns]`, of first tokens.
 pub(super) fn run(
     forward: &Forward<'_>,
     sequences: SequencesView<'_>,
-    first: bool,
-    heads: Range<usize>,
+    (firsts, rows, columns): (bool, Range<usize>, Range<usize>),
     [query, key, value]: [Matrix<'_>; 3],
     scratch: &mut AttentionScratch,
     context: MatrixMut<'_>,
 ) {
     let mut later_rows = context;
     for (index, range) in sequences.ranges().enumerate() {
-        let queries = if first {
+        let of_sequence = if firsts {
             index..index + 1
         } else {
             range.clone()
         };
+        let start = rows.start.max(of_sequence.start);
+        let queries = start..rows.end.min(of_sequence.end).max(start);
+        let first = start - of_sequence.start;
         let (out, later) = later_rows.split_rows(queries.len());
         later_rows = later;
+        if queries.is_empty() {
+            continue;
+        }
         let parts = [
             query.row_range(queries),
             key.row_range(range.clone()),
             value.row_range(range),
         ];
-        one_sequence(forward, heads.clone(), parts, scratch, out);
+        one_sequence(forward, (first, columns.clone()), parts, scratch, out);
     }
 }
 
-/// One sequence: query, key and value `[tokens, heads·head_size]`.
+/// One sequence: key and value `[tokens, columns]`, query `[queries, columns]`, tokens from `first` on.
 fn one_sequence(
     forward: &Forward<'_>,
-    heads: Range<usize>,
+    (first, columns): (usize, Range<usize>),
     [query, key, value]: [Matrix<'_>; 3],
     scratch: &mut AttentionScratch,
     out: MatrixMut<'_>,
 ) {
     let kernel = forward.kernel;
     let header = forward.file.header();
-    let head_size = query.columns() / heads.len();
+    let head_size = header.config.hidden_size / header.config.num_attention_heads;
+    let heads = columns.start / head_size..columns.end / head_size;
     let bias = forward.tensors.relative_attention_bias;
     if header.precision == Precision::Int8 && bias.is_none() {
         let scale = 1.0 / (head_size as f32).sqrt();
@@ -84,7 +90,8 @@ fn one_sequence(
                 let distances = bias.len() / header.config.num_attention_heads;
                 let bias = &bias[head * distances..][..distances];
                 let parts = (query, key, value);
-                biased_attention::run(kernel, parts, bias, &mut scratch.biased, out);
+                let scratch = &mut scratch.biased;
+                biased_attention::run(kernel, parts, (bias, first), scratch, out);
             }
             None => in_f32(kernel, query, key, value, &mut scratch.scores, out),
         }

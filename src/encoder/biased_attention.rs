@@ -19,13 +19,13 @@ pub(super) struct BiasedScratch {
     scores: Aligned<f32>,
 }
 
-/// context = softmax(query·keyᵀ/√d + bias)·value of one sequence and head. The queries are those of its first tokens.
+/// context = softmax(query·keyᵀ/√d + bias)·value of one sequence and head. The queries are those of its tokens from `first` on.
 ///
 /// `bias` `[2·positions − 1]` has the distance 0 in its middle; a key behind the query is right of it.
 pub(super) fn run(
     kernel: Kernel,
     (query, key, value): (Matrix<'_>, Matrix<'_>, Matrix<'_>),
-    bias: &[f32],
+    (bias, first): (&[f32], usize),
     scratch: &mut BiasedScratch,
     mut context: MatrixMut<'_>,
 ) {
@@ -51,16 +51,16 @@ pub(super) fn run(
     let scale = 1.0 / (head_size as f32).sqrt();
     let scaled = &mut scaled[..head_size];
     let scores = &mut scores[..tokens];
-    for token in 0..query.rows() {
-        for (scaled, x) in scaled.iter_mut().zip(query.row(token)) {
+    for row in 0..query.rows() {
+        for (scaled, x) in scaled.iter_mut().zip(query.row(row)) {
             *scaled = x * scale;
         }
         kernel.matrix_vector_f32(keys, scaled, scores);
-        let bias = &bias[bias.len() / 2 - token..][..tokens];
+        let bias = &bias[bias.len() / 2 - (first + row)..][..tokens];
         for (score, bias) in scores.iter_mut().zip(bias) {
             *score += bias;
         }
         kernel.softmax_rows(MatrixMut::new(scores, 1, tokens, tokens), 1.0);
-        kernel.matrix_vector_f32(values, scores, context.row(token));
+        kernel.matrix_vector_f32(values, scores, context.row(row));
     }
 }

@@ -1,16 +1,16 @@
 //! One layer on a block of sequences, shared by the threads of a team.
 //!
-//! Attention is shared by heads, products by outputs and rows, what mixes a row's values by rows. The outputs of the first half
-//! of a feed-forward are quantized by the thread that computed them.
+//! Products are shared by outputs and rows, what mixes a row's values by rows. The outputs of the first half of a feed-forward are
+//! quantized by the thread that computed them.
 
-use super::attention::{self, AttentionScratch};
+use super::attend::Queries;
+use super::attention::AttentionScratch;
 use super::linear::Input;
 use super::profile::{Clock, Stage};
-use super::share::{self, Grid, ROWS, columns_of, ranges, rows_of};
+use super::share::{self, Grid, ROWS, ranges, rows_of};
 use super::tensors::{LayerNormTensors, LayerTensors, LinearTensors, LinearWeights};
 use super::{Forward, Scratch, SequencesView, activation};
-use crate::format::header::Config;
-use crate::kernels::{Activation, Aligned, Epilogue, Matrix, MatrixMut, QuantizedViewMut, Team};
+use crate::kernels::{Aligned, Epilogue, Matrix, MatrixMut, QuantizedViewMut, Team};
 use std::ops::Range;
 
 /// Tokens that pass through a whole feed-forward together on each thread: their inner states, the widest of all, then
@@ -18,37 +18,18 @@ use std::ops::Range;
 pub(super) const FEED_FORWARD_ROWS: usize = 64;
 
 /// Outputs of a part of a product: whole tiles of every kernel.
-const COLUMNS: usize = 64;
-
-/// Queries, keys and values that a thread computes before it goes on to their attention: 256 KiB, unless
-/// `COLUMNS` of each have more, so that they, their inputs and the weights stay in the second-level cache together.
-const QUERY_KEY_VALUE_VALUES: usize = 1 << 16;
+pub(super) const COLUMNS: usize = 64;
 
 /// Working memory of one thread.
 #[derive(Debug, Default)]
 pub(super) struct MemberScratch {
     /// Weights of an f16 layer in single precision, or values of an int8 layer before they are quantized.
-    values: Aligned<f32>,
+    pub(super) values: Aligned<f32>,
     /// `[tokens of a block, 3·columns of some heads]`
-    query_key_value: Aligned<f32>,
-    attention: AttentionScratch,
+    pub(super) query_key_value: Aligned<f32>,
+    pub(super) attention: AttentionScratch,
     /// Only that of the calling thread may run, which takes the first part of each operation and waits for the others.
     pub(super) clock: Clock,
-}
-
-/// Which tokens look at those of their sequence.
-#[derive(Clone, Copy)]
-enum Queries<'a> {
-    All,
-    /// The first of each sequence.
-    First(Input<'a>),
-}
-
-/// Width of the fewest heads whose weights are whole panels of sixteen outputs, if such heads make up a layer.
-pub(super) fn heads_apart(config: &Config) -> Option<usize> {
-    let head_size = config.hidden_size / config.num_attention_heads;
-    let width = head_size << (4 - head_size.trailing_zeros().min(4));
-    config.hidden_size.is_multiple_of(width).then_some(width)
 }
 
 impl Forward<'_> {
@@ -65,7 +46,8 @@ impl Forward<'_> {
         let x = Input::of(&scratch.hidden, &scratch.input, rows.clone(), width);
         let context = &mut scratch.context[..rows.len() * width];
         let on = (&mut scratch.team, &mut scratch.members[..]);
-        self.attend(layer, sequences, Queries::All, x, on, context);
+        let weights = layer.query_key_value.resolve(self.file);
+        self.attend(&weights, sequences, Queries::All, x, on, context);
         self.attention_output(layer, rows, scratch);
     }
 
@@ -99,7 +81,7 @@ impl Forward<'_> {
         let x = Input::of(&scratch.hidden, &scratch.input, rows, width);
         let context = &mut scratch.context[..count * width];
         let on = (&mut scratch.team, &mut scratch.members[..]);
-        self.attend(layer, sequences, queries, x, on, context);
+        self.attend(&weights, sequences, queries, x, on, context);
         scratch.hidden[firsts.start * width..firsts.end * width]
             .copy_from_slice(&scratch.first[..count * width]);
         self.attention_output(layer, firsts, scratch);
@@ -135,85 +117,6 @@ impl Forward<'_> {
             input.rows_mut(rows),
         );
         members[0].clock.lap(Stage::LayerNorm);
-    }
-
-    /// Queries, keys, values and attention of every head, into `context`, `[queries, hidden_size]`.
-    ///
-    /// A thread computes the queries, keys and values of its own heads, of a few of them at a time in long sequences.
-    fn attend(
-        &self,
-        layer: &LayerTensors,
-        sequences: SequencesView<'_>,
-        queries: Queries<'_>,
-        x: Input<'_>,
-        (team, members): (&mut Team, &mut [MemberScratch]),
-        context: &mut [f32],
-    ) {
-        let config = &self.file.header().config;
-        let (width, heads) = (config.hidden_size, config.num_attention_heads);
-        let (tokens, head_size) = (x.rows.rows(), width / heads);
-        // Heads whose weights are whole panels; if there are none, all heads go together.
-        let apart = heads_apart(config);
-        let unit = apart.unwrap_or(width);
-        let fitting = QUERY_KEY_VALUE_VALUES / (3 * tokens.max(1)) / COLUMNS * COLUMNS;
-        let chunk = (fitting.max(COLUMNS) / unit).max(1) * unit;
-        let weights = layer.query_key_value.resolve(self.file);
-        let store = Epilogue::Store(Activation::Identity);
-        // Those of queries, keys and values, and as many more as attention multiplies.
-        let multiplied = width * (3 * width + 2 * tokens);
-        let columns = ranges(width, unit, share::product_parts(team, tokens, multiplied));
-        let query_rows = context.len() / width;
-        let context = MatrixMut::new(context, query_rows, width, width);
-        let parts = columns.clone().zip(columns_of(context, columns));
-        team.share(parts.zip(members), |((columns, context), member)| {
-            let mut rest = context;
-            for first in columns.clone().step_by(chunk) {
-                let columns = first..columns.end.min(first + chunk);
-                let n = columns.len();
-                member.query_key_value.grow(tokens * 3 * n);
-                let all = &mut member.query_key_value[..tokens * 3 * n];
-                let all = MatrixMut::new(all, tokens, 3 * n, 3 * n);
-                let values = &mut member.values;
-                if apart.is_some() {
-                    let part =
-                        |index: usize| index * width + columns.start..index * width + columns.end;
-                    let (q, later) = all.split_columns(n);
-                    let (k, v) = later.split_columns(n);
-                    match queries {
-                        Queries::All => {
-                            let parts = [(part(0), q), (part(1), k), (part(2), v)];
-                            weights.forward_ranges(self.kernel, x, values, parts);
-                        }
-                        Queries::First(first) => {
-                            let q = q.split_rows(query_rows).0;
-                            weights.forward(self.kernel, first, part(0), store, values, q);
-                            let parts = [(part(1), k), (part(2), v)];
-                            weights.forward_ranges(self.kernel, x, values, parts);
-                        }
-                    }
-                } else {
-                    weights.forward(self.kernel, x, 0..3 * n, store, values, all);
-                }
-                member.clock.lap(Stage::QueryKeyValue);
-                let all = Matrix::new(&member.query_key_value, tokens, 3 * n, 3 * n);
-                let [q, k, v] = [0, 1, 2].map(|index| all.column_range(index * n..(index + 1) * n));
-                let parts = [q.row_range(0..query_rows), k, v];
-                let (out, later) = rest.split_columns(n);
-                rest = later;
-                let heads = columns.start / head_size..columns.end / head_size;
-                let first = matches!(queries, Queries::First(_));
-                attention::run(
-                    self,
-                    sequences,
-                    first,
-                    heads,
-                    parts,
-                    &mut member.attention,
-                    out,
-                );
-                member.clock.lap(Stage::Attention);
-            }
-        });
     }
 
     /// hidden = LayerNorm(hidden + output(activation(intermediate(hidden)))) for some rows, whose quantized inputs are

@@ -3,6 +3,7 @@
 //! A layer works on blocks of neighbouring sequences, and attention on one sequence at a time; no step of an int8 model
 //! mixes rows of different sequences, so that a sequence's result does not depend on its neighbours.
 
+mod attend;
 mod attention;
 mod attention_weights;
 mod biased_attention;
@@ -143,7 +144,6 @@ impl Forward<'_> {
         if wanted == Wanted::All {
             observe(0, &scratch.hidden[..tokens * width]);
         }
-        let only_firsts = wanted == Wanted::First && layer::heads_apart(config).is_some();
         for index in 0..config.num_hidden_layers {
             let layer = self.tensors.layer(index, config);
             if index == 0 {
@@ -155,7 +155,7 @@ impl Forward<'_> {
             }
             let next = (index + 1 < config.num_hidden_layers)
                 .then(|| &self.tensors.layer(index + 1, config).query_key_value);
-            let firsts = next.is_none() && only_firsts;
+            let firsts = next.is_none() && wanted == Wanted::First;
             // One half of the layer after the other, so that the weights of each stay in the second-level cache.
             let (mut token, mut sequence) = (0, 0);
             for block in sequences.blocks(block_tokens) {
@@ -175,12 +175,6 @@ impl Forward<'_> {
         }
         if wanted == Wanted::All {
             return &scratch.hidden[..tokens * width];
-        }
-        if !only_firsts {
-            for (sequence, range) in sequences.ranges().enumerate() {
-                let row = range.start * width..(range.start + 1) * width;
-                scratch.hidden.copy_within(row, sequence * width);
-            }
         }
         &scratch.hidden[..sequences.len() * width]
     }

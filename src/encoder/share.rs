@@ -59,6 +59,11 @@ impl Grid {
         }
     }
 
+    /// Whether parts have but some of the rows.
+    pub(super) fn cuts_rows(&self) -> bool {
+        self.row_parts > 1
+    }
+
     /// The rows and columns of a part, unless there are not so many: band by band.
     fn part(&self, index: usize) -> Option<(Range<usize>, Range<usize>)> {
         let (band, beside) = (index / self.column_parts, index % self.column_parts);
@@ -200,6 +205,9 @@ mod tests {
         // Six units for four threads.
         assert_eq!(cuts(128, (384, 64), 4), (2, 2));
         assert_eq!(cuts(128, (384, 64), 1), (1, 1));
+        // Twelve heads.
+        assert_eq!(cuts(512, (384, 32), 4), (1, 4));
+        assert_eq!(cuts(512, (384, 32), 8), (2, 4));
         // A few rows stay together: the weights would be read again.
         assert_eq!(cuts(32, (384, 64), 4), (1, 4));
         assert_eq!(cuts(0, (384, 64), 4), (1, 4));

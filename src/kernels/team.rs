@@ -43,6 +43,42 @@ struct Part {
     part: *mut (),
 }
 
+impl Part {
+    /// `work(part)` for the first of `parts`.
+    fn new<T, F: Fn(&mut T), const N: usize>(work: &F, parts: &mut [T; N]) -> Self {
+        /// # Safety
+        /// The pointers come from a `&F` and a `&mut T` that live.
+        unsafe fn call<T, F: Fn(&mut T)>(work: *const (), part: *mut ()) {
+            // SAFETY: as the function's contract says.
+            unsafe { (*work.cast::<F>())(&mut *part.cast::<T>()) }
+        }
+        Part {
+            call: call::<T, F>,
+            work: (&raw const *work).cast(),
+            part: (&raw mut *parts).cast(),
+        }
+    }
+
+    /// The one that lies so many bytes behind it.
+    ///
+    /// # Safety
+    /// It is one of those that [`Part::new`] was given.
+    unsafe fn later(mut self, bytes: usize) -> Self {
+        // SAFETY: as the function's contract says.
+        self.part = unsafe { self.part.byte_add(bytes) };
+        self
+    }
+
+    /// Does it.
+    ///
+    /// # Safety
+    /// What it borrows lives, nobody else uses its part, and it may be done by this thread.
+    unsafe fn run(self) {
+        // SAFETY: the pointers are those that `call` is for.
+        unsafe { (self.call)(self.work, self.part) }
+    }
+}
+
 /// What the leader and one thread share. Two cache lines, since CPUs fetch them in pairs.
 #[repr(align(128))]
 struct Slot {
@@ -113,45 +149,60 @@ impl Team {
         self.active = wanted.min(self.helpers.len());
     }
 
-    /// Calls `work` once with each of `parts`, of which there may be up to [`Team::members`] (further ones are done by
-    /// the calling thread), on as many threads, and returns when all are done.
+    /// Calls `work` once with each of `parts`, at most [`Team::members`] at a time on as many threads, and returns when all are done.
     ///
     /// # Panics
-    /// If `work` does, after all parts have ended.
+    /// If `work` does, after all parts that were under way have ended.
     pub fn share<T: Send>(&mut self, parts: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
-        let mut parts = parts.into_iter();
-        let Some(own) = parts.next() else {
-            return;
-        };
-        let mut others: [Option<T>; MAX_MEMBERS - 1] = [const { None }; MAX_MEMBERS - 1];
         let work_of = |part: &mut Option<T>| {
             if let Some(part) = part.take() {
                 work(part);
             }
         };
-        let others = others.as_mut_ptr();
-        // Behind all that the helpers borrow, so that it is dropped before.
+        let mut parts = parts.into_iter();
+        loop {
+            let mut places: [Option<T>; MAX_MEMBERS] = [const { None }; MAX_MEMBERS];
+            let mut count = 0;
+            for (place, part) in places[..self.members()].iter_mut().zip(&mut parts) {
+                *place = Some(part);
+                count += 1;
+            }
+            // SAFETY: so many places have a part. T is Send and `work` is Sync.
+            unsafe {
+                self.run(
+                    Part::new(&work_of, &mut places),
+                    size_of::<Option<T>>(),
+                    count,
+                )
+            };
+            if count < self.members() {
+                return;
+            }
+        }
+    }
+
+    /// Does `first` and the parts behind it, `count` in all and `size` bytes apart, and returns when all are done. It knows nothing of
+    /// types, so that the program has it once.
+    ///
+    /// # Safety
+    /// There are so many, at most as many as members. Other threads may do them.
+    unsafe fn run(&mut self, first: Part, size: usize, count: usize) {
         let mut join = Join {
             helpers: &self.helpers[..0],
         };
-        for (index, member) in self.helpers[..self.active].iter().enumerate() {
-            let Some(part) = parts.next() else {
-                break;
-            };
-            // SAFETY: there are at most MAX_MEMBERS − 1 helpers, and nobody else uses this element before `hand_over`.
-            let place = unsafe { &mut *others.add(index) };
-            *place = Some(part);
-            // SAFETY: `join` waits for the part, in its drop too, before `place`, `work_of` or what they borrow can end; no
-            // one else touches `place`; T is Send and `work` is Sync.
-            unsafe { member.slot.hand_over(&work_of, place) };
+        for index in 1..count {
+            let member = &self.helpers[index - 1];
+            // SAFETY: the part is there, and nobody else touches it: `join` waits for it, in its drop too, before the caller's parts and
+            // what they borrow can end.
+            unsafe { member.slot.hand_over(first.later(index * size)) };
             if member.slot.asleep.load(Ordering::SeqCst) {
                 member.thread.thread().unpark();
             }
-            join.helpers = &self.helpers[..index + 1];
+            join.helpers = &self.helpers[..index];
         }
-        work(own);
-        for part in parts {
-            work(part);
+        if count > 0 {
+            // SAFETY: it was not handed over.
+            unsafe { first.run() };
         }
         let failed = join.finish();
         std::mem::forget(join);
@@ -184,7 +235,7 @@ impl Join<'_> {
         for member in self.helpers {
             if let Some(part) = member.slot.take(IDLE) {
                 // SAFETY: the part was handed over for one call, and is taken back for it.
-                let call = || unsafe { (part.call)(part.work, part.part) };
+                let call = || unsafe { part.run() };
                 failed |= panic::catch_unwind(AssertUnwindSafe(call)).is_err();
                 member.slot.miss();
                 continue;
@@ -214,23 +265,12 @@ impl Drop for Join<'_> {
 }
 
 impl Slot {
-    /// Gives the thread `work(part)` to do.
+    /// Gives the thread a part to do.
     ///
     /// # Safety
-    /// The slot is idle and the caller its leader. `work` and `part` live, and are used by nobody else, until the slot
-    /// is idle again; they may be used by another thread.
-    unsafe fn hand_over<T, F: Fn(&mut T)>(&self, work: &F, part: &mut T) {
-        /// # Safety
-        /// The pointers come from a `&F` and a `&mut T` that live.
-        unsafe fn call<T, F: Fn(&mut T)>(work: *const (), part: *mut ()) {
-            // SAFETY: as the function's contract says.
-            unsafe { (*work.cast::<F>())(&mut *part.cast::<T>()) }
-        }
-        let part = Part {
-            call: call::<T, F>,
-            work: (&raw const *work).cast(),
-            part: (&raw mut *part).cast(),
-        };
+    /// The slot is idle and the caller its leader. The part may be done by another thread, and its values live, and are used by nobody
+    /// else, until the slot is idle again.
+    unsafe fn hand_over(&self, part: Part) {
         // SAFETY: an idle slot's part is the leader's.
         unsafe { *self.part.get() = Some(part) };
         self.state.store(READY, Ordering::SeqCst);
@@ -293,7 +333,7 @@ fn help(slot: &Slot) {
     while slot.wait() != END {
         if let Some(part) = slot.take(TAKEN) {
             // SAFETY: the leader handed the part over for one call and waits for it.
-            let call = || unsafe { (part.call)(part.work, part.part) };
+            let call = || unsafe { part.run() };
             let state = match panic::catch_unwind(AssertUnwindSafe(call)) {
                 Ok(()) => IDLE,
                 Err(_) => FAILED,
