@@ -4,18 +4,21 @@
 //! queries, keys and values come first, cut as any product, and then attention, cut by heads and queries.
 
 use super::attention;
-use super::layer::{COLUMNS, MemberScratch};
+use super::layer::MemberScratch;
 use super::linear::Input;
 use super::profile::Stage;
-use super::share::{self, Grid, columns_of, ranges};
+use super::share::{self, COLUMNS, Grid, columns_of, ranges};
 use super::tensors::LinearWeights;
 use super::{Forward, SequencesView};
 use crate::format::header::Config;
 use crate::kernels::{Activation, Epilogue, Matrix, MatrixMut, Team};
 
 /// Queries, keys and values that a thread computes before it goes on to their attention: 256 KiB, unless
-/// `COLUMNS` of each have more, so that they, their inputs and the weights stay in the second-level cache together.
+/// `LEAST_COLUMNS` of each have more, so that they, their inputs and the weights stay in the second-level cache together.
 const QUERY_KEY_VALUE_VALUES: usize = 1 << 16;
+
+/// Whole tiles of every kernel.
+const LEAST_COLUMNS: usize = 64;
 
 /// Outputs of a panel of weights, at whose multiples a layer's may be cut.
 const PANEL: usize = 16;
@@ -66,8 +69,9 @@ impl Forward<'_> {
             let x = (queries, x);
             return self.attend_after_all(weights, sequences, x, count, (team, members), context);
         };
-        let fitting = QUERY_KEY_VALUE_VALUES / (3 * tokens.max(1)) / COLUMNS * COLUMNS;
-        let chunk = (fitting.max(COLUMNS) / unit).max(1) * unit;
+        let fitting = QUERY_KEY_VALUE_VALUES / (3 * tokens.max(1));
+        let chunk = (fitting / LEAST_COLUMNS).max(1) * LEAST_COLUMNS;
+        let chunk = (chunk / unit).max(1) * unit;
         let columns = ranges(width, unit, count);
         let parts = columns.clone().zip(columns_of(context, columns));
         team.share(parts.zip(members), |((columns, context), member)| {

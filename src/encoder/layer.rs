@@ -7,7 +7,7 @@ use super::attend::Queries;
 use super::attention::AttentionScratch;
 use super::linear::Input;
 use super::profile::{Clock, Stage};
-use super::share::{self, Grid, ROWS, ranges, rows_of};
+use super::share::{self, COLUMNS, Grid, ranges, rows_of};
 use super::tensors::{LayerNormTensors, LayerTensors, LinearTensors, LinearWeights};
 use super::{Forward, Scratch, SequencesView, activation};
 use crate::kernels::{Aligned, Epilogue, Matrix, MatrixMut, QuantizedViewMut, Team};
@@ -17,8 +17,8 @@ use std::ops::Range;
 /// stay in the second-level cache (64 × 1,536 are 384 KiB in f32, 96 KiB in bytes).
 pub(super) const FEED_FORWARD_ROWS: usize = 64;
 
-/// Outputs of a part of a product: whole tiles of every kernel.
-pub(super) const COLUMNS: usize = 64;
+/// Rows at whose multiples blocks of a feed-forward end: two tile registers.
+const BLOCK_UNIT: usize = 32;
 
 /// Working memory of one thread.
 #[derive(Debug, Default)]
@@ -145,7 +145,7 @@ impl Forward<'_> {
         let (n, group) = (intermediate.n(), output.group());
         // Of similar height rather than full ones and a low rest.
         let blocks = rows.len().div_ceil(FEED_FORWARD_ROWS * team.members());
-        for block in ranges(rows.len(), ROWS, blocks) {
+        for block in ranges(rows.len(), BLOCK_UNIT, blocks) {
             let tokens = block.len();
             let block = rows.start + block.start..rows.start + block.end;
             let hidden = &mut hidden[block.start * width..block.end * width];

@@ -4,7 +4,7 @@ use crate::kernels::{MatrixMut, QuantizedViewMut, Team};
 use std::ops::Range;
 
 /// Multiply-adds of a matrix product below which another thread is not worth its fork and join.
-pub(super) const LEAST_PRODUCTS: usize = 1 << 20;
+pub(super) const LEAST_PRODUCTS: usize = 1 << 19;
 
 /// The same for values that pass through quantization, LayerNorm or softmax.
 pub(super) const LEAST_VALUES: usize = 1 << 13;
@@ -12,8 +12,11 @@ pub(super) const LEAST_VALUES: usize = 1 << 13;
 /// Fewer rows are multiplied in about the time of so many: their weights have to be read, and got ready, all the same.
 const LOW_ROWS: usize = 16;
 
-/// Rows at whose multiples a matrix is cut: whole tiles of AMX. Kernels with lower ones level theirs within a part.
-pub(super) const ROWS: usize = 32;
+/// Rows at whose multiples a product is cut: those of a tile register. Kernels with lower tiles level theirs within a part.
+const ROWS: usize = 16;
+
+/// Columns at whose multiples a product's outputs are cut: two panels, which tiles of more than sixteen rows have at most.
+pub(super) const COLUMNS: usize = 32;
 
 /// Parts for an operation of so much work: one for each thread, unless they would be smaller than `least`.
 pub(super) fn parts(team: &Team, work: usize, least: usize) -> usize {
@@ -242,9 +245,9 @@ mod tests {
         assert_eq!(parts(&team, 0, 10), 1);
         assert_eq!(parts(&team, 29, 10), 2);
         assert_eq!(parts(&team, 1000, 10), 4);
-        assert_eq!(product_parts(&team, 1, 384 * 384), 2);
-        assert_eq!(product_parts(&team, 16, 384 * 384), 2);
-        assert_eq!(product_parts(&team, 24, 384 * 384), 3);
+        assert_eq!(product_parts(&team, 1, 192 * 384), 2);
+        assert_eq!(product_parts(&team, 16, 192 * 384), 2);
+        assert_eq!(product_parts(&team, 24, 192 * 384), 3);
     }
 
     #[test]
