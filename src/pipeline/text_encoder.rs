@@ -160,22 +160,28 @@ impl TextEncoder {
         }
         let special = template.special_count(is_pair);
         let room = text_room(template, self.max_length, is_pair)?;
-        // Truncation on the right never looks at what it cuts off, so a text of any length costs no more than the rest.
+        // Truncation on the right does not look at what it cuts off, so a text of any length costs no more than the rest.
         let limit = match self.options.long {
             LongText::Truncate => self.max_length + 1,
             _ => usize::MAX,
         };
-        let prompt = self.options.prompt.as_ref().map_or(0, String::len);
-        if prompt == 0 {
-            tokenizer.tokenize_some(text.first, limit, &mut self.first);
-        } else {
-            self.prompted.truncate(prompt);
-            self.prompted.push_str(text.first);
-            tokenizer.tokenize_some(&self.prompted, limit, &mut self.first);
-        }
+        let first = match self.options.prompt.as_ref().map_or(0, String::len) {
+            0 => text.first,
+            prompt => {
+                self.prompted.truncate(prompt);
+                self.prompted.push_str(text.first);
+                &self.prompted
+            }
+        };
         match text.second {
-            Some(second) => tokenizer.tokenize_some(second, limit, &mut self.second),
-            None => self.second.ids.clear(),
+            Some(second) => {
+                let out = [&mut self.first, &mut self.second];
+                tokenizer.tokenize_pair([first, second], limit, out);
+            }
+            None => {
+                tokenizer.tokenize_some(first, limit, &mut self.first);
+                self.second.ids.clear();
+            }
         }
         let tokens = self.first.ids.len() + self.second.ids.len();
         let is_long = tokens > room;

@@ -184,9 +184,6 @@ impl<'a> BoundTokenizer<'a> {
     /// beyond, so that a text of any length costs no more than what truncation leaves of it. (BPE, Unigram, and WordPiece
     /// with added tokens that are looked for in normalized text, then look at 128 KB at most of a text without blanks, or
     /// with too few tokens.) A text is cut if it has more tokens than will be kept, so ask for at least one more.
-    ///
-    /// `tokenizers` stops in the same way when truncation on the right is on, with the model's maximum length (special
-    /// tokens included) as the limit; [`truncate_pair`] of what is there then gives its result.
     pub fn tokenize_some(&self, text: &str, limit: usize, out: &mut Tokens) {
         out.clear();
         match (&self.tokenizer.kind, self.vocabulary) {
@@ -195,6 +192,21 @@ impl<'a> BoundTokenizer<'a> {
             }
             (Kind::WordPiece(_), None) => unreachable!("`with` asked for the vocabulary"),
             (Kind::Json(tokenizer), _) => tokenizer.tokenize(text, limit, out),
+        }
+    }
+
+    /// Like [`BoundTokenizer::tokenize_some`] for both texts of a pair, but if both have `limit` tokens it goes on until one of them ends:
+    /// [`truncate_pair`] asks which is the longer. (`tokenizers` 0.23.0 to 0.23.2 stop before, and may give the odd token to the shorter.)
+    pub fn tokenize_pair(&self, texts: [&str; 2], limit: usize, mut out: [&mut Tokens; 2]) {
+        let mut limit = limit;
+        loop {
+            for (text, out) in texts.into_iter().zip(&mut out) {
+                self.tokenize_some(text, limit, out);
+            }
+            if limit == usize::MAX || out.iter().any(|out| out.ids.len() < limit) {
+                return;
+            }
+            limit = limit.saturating_mul(4);
         }
     }
 

@@ -166,7 +166,7 @@ fn very_long_lines() {
 
 #[test]
 fn templates_and_truncation() {
-    use tokenizers::{TruncationParams, TruncationStrategy};
+    use tokenizers::{TruncationParams, TruncationStrategy, truncate_encodings};
     let tokens = vocabulary(3000);
     let mut both = Both::new(&tokens, UNCASED, &special_tokens(&tokens));
     let mut random = Random(11);
@@ -180,18 +180,17 @@ fn templates_and_truncation() {
             ..Default::default()
         };
         both.reference
-            .with_truncation(Some(truncation))
+            .with_truncation(Some(truncation.clone()))
             .expect("a valid truncation");
         let tokenizer = both.rules.with(both.tables.view().expect("valid tables"));
         let template = both.rules.template();
         let (a, b) = (line(&mut random), line(&mut random));
         ids.clear();
         type_ids.clear();
-        tokenizer.tokenize_some(&a, max_length, &mut first);
         let is_pair = round % 2 == 0;
         let room = max_length.saturating_sub(template.special_count(is_pair));
         let expected = if is_pair {
-            tokenizer.tokenize_some(&b, max_length, &mut second);
+            tokenizer.tokenize_pair([&a, &b], room + 1, [&mut first, &mut second]);
             let (n, m) = bertlet::tokenizer::truncate_pair(first.ids.len(), second.ids.len(), room);
             template.assemble(
                 &first.ids[..n],
@@ -199,8 +198,22 @@ fn templates_and_truncation() {
                 &mut ids,
                 &mut type_ids,
             );
-            both.reference.encode((a.as_str(), b.as_str()), true)
+            // Cut behind tokenizing: this version stops before it knows which text is the longer.
+            both.reference.with_truncation(None).expect("no truncation");
+            let whole = [&a, &b].map(|text| {
+                both.reference
+                    .encode(text.as_str(), false)
+                    .expect("encodes")
+            });
+            let [one, other] = whole;
+            let truncation = TruncationParams {
+                max_length: room,
+                ..truncation
+            };
+            let (one, other) = truncate_encodings(one, Some(other), &truncation).expect("room");
+            both.reference.post_process(one, other, true)
         } else {
+            tokenizer.tokenize_some(&a, max_length, &mut first);
             let kept = bertlet::tokenizer::TruncationSide::Right.kept(first.ids.len(), room);
             template.assemble(&first.ids[kept], None, &mut ids, &mut type_ids);
             both.reference.encode(a.as_str(), true)
