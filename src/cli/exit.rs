@@ -79,7 +79,9 @@ impl From<anyhow::Error> for Failure {
 
 /// What is said where a thread is refused.
 pub fn no_thread(cause: impl fmt::Display) -> String {
-    format!("a thread cannot be started: {cause}; try fewer with --threads")
+    format!(
+        "a thread cannot be started: {cause}; try fewer with --threads, or allow more memory or threads (see ulimit)"
+    )
 }
 
 /// From now on a panic is one line on stderr.

@@ -307,6 +307,12 @@ fn texts_are_ranked_for_a_query() {
     directory
         .run(&["rerank", "a cat", "a"], b"")
         .failed(2, &["the model has the labels no, yes; say with --label"]);
+    directory
+        .run(&["rerank", "a cat", "--label", "maybe", "a"], b"")
+        .failed(
+            2,
+            &["there is no label \"maybe\"; the model has the labels no, yes"],
+        );
     let sum: f64 = ["no", "yes"]
         .iter()
         .map(|label| {

@@ -43,8 +43,12 @@ pub fn rerank(args: &RerankArgs) -> Result<u8, Failure> {
         Some(label) => labels.iter().position(|other| other == label),
     };
     let Some(place) = place else {
+        let what = match &args.label {
+            Some(label) => format!("there is no label {label:?}; "),
+            None => String::new(),
+        };
         return Err(Failure::usage(format!(
-            "the model has the labels {}; say with --label which one ranks the texts",
+            "{what}the model has the labels {}; say with --label which one ranks the texts",
             labels.join(", ")
         )));
     };

@@ -45,6 +45,7 @@ impl Rows {
                 too_long(length, options.max_record_bytes)
             ),
         }
+        reader.stops = false;
         if cells.count() > MOST_COLUMNS {
             bail!(
                 "{}: the header has {} columns, more than {MOST_COLUMNS}; leave out those that are not needed",
@@ -188,6 +189,10 @@ fn shortened(text: &str) -> String {
 }
 
 impl RecordReader for Rows {
+    fn stop_at_long(&mut self, stop: bool) {
+        self.reader.stops = stop;
+    }
+
     fn next(&mut self) -> Result<Option<Record>> {
         let row = self.reader.read(&mut self.cells)?;
         let place = self.reader.place();

@@ -12,8 +12,8 @@ pub enum Line {
     End,
     /// The line is in the buffer, without its line end.
     Whole,
-    /// The line is longer than allowed; it was read to its end and thrown away. Its length in bytes.
-    TooLong(u64),
+    /// The line is longer than allowed; it was thrown away. Its length in bytes, if it was read to its end.
+    TooLong(Option<u64>),
 }
 
 /// Cuts a source into lines. A line ends with LF, CR LF or the end of the input.
@@ -21,6 +21,8 @@ pub struct LineReader {
     source: Source,
     limit: usize,
     number: u64,
+    /// Nobody wants what is behind a line that is too long, so its end is not looked for.
+    pub(super) stops: bool,
 }
 
 impl LineReader {
@@ -30,6 +32,7 @@ impl LineReader {
             source,
             limit,
             number: 0,
+            stops: false,
         }
     }
 
@@ -72,6 +75,10 @@ impl LineReader {
             line.extend_from_slice(&piece[..piece.len().min(room)]);
             let used = piece.len() + usize::from(ended);
             self.source.reader.consume(used);
+            if self.stops && !ended && length > self.limit as u64 + 1 {
+                self.number += 1;
+                return Ok(Line::TooLong(None));
+            }
         }
         if !started {
             return Ok(Line::End);
@@ -85,14 +92,18 @@ impl LineReader {
         }
         Ok(if length > self.limit as u64 {
             line.clear();
-            Line::TooLong(length)
+            Line::TooLong(Some(length))
         } else {
             Line::Whole
         })
     }
 }
 
-/// Why a line of `length` bytes is bad.
-pub fn too_long(length: u64, limit: usize) -> String {
-    format!("the line has {length} bytes, more than --max-line-bytes {limit}")
+/// Why a line of `length` bytes, if that is known, is bad.
+pub fn too_long(length: Option<u64>, limit: usize) -> String {
+    let more = format!("more than --max-line-bytes {limit}");
+    match length {
+        Some(length) => format!("the line has {length} bytes, {more}"),
+        None => format!("the line has {more}"),
+    }
 }

@@ -25,6 +25,10 @@ impl Lines {
 }
 
 impl RecordReader for Lines {
+    fn stop_at_long(&mut self, stop: bool) {
+        self.lines.stops = stop;
+    }
+
     fn next(&mut self) -> Result<Option<Record>> {
         let line = self.lines.read(&mut self.buffer)?;
         let place = self.lines.place();

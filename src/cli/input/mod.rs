@@ -125,6 +125,9 @@ const ALLOCATION: usize = 16;
 pub trait RecordReader: Send {
     /// The next record, `None` at the end. A bad record is a record; an error is the end of all reading.
     fn next(&mut self) -> Result<Option<Record>>;
+
+    /// Whether nobody wants what is behind a record that is too long: its end is not looked for then.
+    fn stop_at_long(&mut self, _stop: bool) {}
 }
 
 /// How the bytes of the input are cut into records.
@@ -166,6 +169,7 @@ pub struct Files {
     options: InputOptions,
     paths: std::vec::IntoIter<PathBuf>,
     current: Option<Box<dyn RecordReader>>,
+    stops: bool,
     /// Column names of the first CSV file; the others must have the same.
     names: Option<Arc<[String]>>,
     counter: ByteCounter,
@@ -178,6 +182,7 @@ impl Files {
             options,
             paths: paths.into_iter(),
             current: None,
+            stops: false,
             names: None,
             counter: ByteCounter::default(),
         };
@@ -202,7 +207,7 @@ impl Files {
         };
         let source = Source::open(&path, self.counter.clone())?;
         let options = self.options.clone();
-        self.current = Some(match options.format {
+        let mut current: Box<dyn RecordReader> = match options.format {
             InputFormat::Lines => Box::new(lines::Lines::new(source, options)),
             InputFormat::Jsonl => Box::new(jsonl::JsonLines::new(source, options)),
             InputFormat::Csv | InputFormat::Tsv => {
@@ -221,12 +226,21 @@ impl Files {
                 }
                 Box::new(reader)
             }
-        });
+        };
+        current.stop_at_long(self.stops);
+        self.current = Some(current);
         Ok(())
     }
 }
 
 impl RecordReader for Files {
+    fn stop_at_long(&mut self, stop: bool) {
+        self.stops = stop;
+        if let Some(current) = &mut self.current {
+            current.stop_at_long(stop);
+        }
+    }
+
     fn next(&mut self) -> Result<Option<Record>> {
         while let Some(current) = &mut self.current {
             if let Some(record) = current.next()? {

@@ -15,8 +15,8 @@ pub enum Row {
     Unclosed(usize),
     /// A quoted cell goes on behind its closing quote; its number, from 1. The row is in the cells.
     Garbled(usize),
-    /// The row is longer than allowed; it was read to its end and thrown away. Its length in bytes.
-    TooLong(u64),
+    /// The row is longer than allowed; it was thrown away. Its length in bytes, if it was read to its end.
+    TooLong(Option<u64>),
 }
 
 /// The cells of one row.
@@ -103,10 +103,13 @@ pub struct RowReader {
     line: u64,
     /// A CR ended the last row: an LF right behind it belongs to it.
     after_cr: bool,
+    /// Nobody wants what is behind a row that is too long, so its end is not looked for.
+    pub(super) stops: bool,
 }
 
 impl RowReader {
-    /// Reads cells with `delimiter` between them, and with quotes around them or without.
+    /// Reads cells with `delimiter` between them, and with quotes around them or without. It stops at a row that is too long, as the
+    /// header may be.
     pub fn new(source: Source, delimiter: u8, quoting: bool, limit: usize) -> Self {
         RowReader {
             source,
@@ -116,6 +119,7 @@ impl RowReader {
             next_line: 1,
             line: 0,
             after_cr: false,
+            stops: true,
         }
     }
 
@@ -244,13 +248,16 @@ impl RowReader {
             if ended {
                 return Ok(self.finished(cells, length, garbled));
             }
+            if self.stops && length > self.limit + 1 {
+                return Ok(Row::TooLong(None));
+            }
         }
     }
 
     fn finished(&self, cells: &mut Cells, length: u64, garbled: Option<usize>) -> Row {
         if length > self.limit {
             cells.clear();
-            return Row::TooLong(length);
+            return Row::TooLong(Some(length));
         }
         garbled.map_or(Row::Whole, Row::Garbled)
     }

@@ -197,9 +197,43 @@ fn a_long_line_takes_no_memory() {
     let mut buffer = Vec::new();
     assert_eq!(
         reader.read(&mut buffer).unwrap(),
-        line::Line::TooLong(1_000_000)
+        line::Line::TooLong(Some(1_000_000))
     );
     assert!(buffer.capacity() < 100);
+}
+
+#[test]
+fn endless_lines_end_where_nobody_wants_the_next() {
+    let endless = |begin: &'static str| {
+        let bytes = begin.as_bytes().chain(std::io::repeat(b'x'));
+        Source::new("in.txt", Box::new(bytes), ByteCounter::default()).unwrap()
+    };
+    let too_long = "the line has more than --max-line-bytes 1000";
+    let of = |format| (endless("text\ngood\n"), options(format));
+    let [lines, json, csv, tsv] = [
+        InputFormat::Lines,
+        InputFormat::Jsonl,
+        InputFormat::Csv,
+        InputFormat::Tsv,
+    ]
+    .map(of);
+    let readers: [Box<dyn RecordReader>; 4] = [
+        Box::new(lines::Lines::new(lines.0, lines.1)),
+        Box::new(jsonl::JsonLines::new(json.0, json.1)),
+        Box::new(csv::Rows::new(csv.0, csv.1).unwrap()),
+        Box::new(csv::Rows::new(tsv.0, tsv.1).unwrap()),
+    ];
+    for mut reader in readers {
+        reader.stop_at_long(true);
+        let long = std::iter::from_fn(|| reader.next().unwrap())
+            .find(|record| record.place.line == 3)
+            .unwrap();
+        assert_eq!(long.texts.unwrap_err(), too_long);
+    }
+    // A header is wanted in any case.
+    let header = csv::Rows::new(endless("a,"), options(InputFormat::Csv));
+    let error = header.err().unwrap().to_string();
+    assert_eq!(error, format!("in.txt:1: {too_long}"));
 }
 
 #[test]

@@ -79,13 +79,14 @@ const WAITING: usize = 1 << 20;
 
 /// Runs `task` over all records into `sink`. On an error everything before it has been written.
 pub fn run(
-    reader: Box<dyn RecordReader>,
+    mut reader: Box<dyn RecordReader>,
     task: Arc<dyn Work>,
     mut sink: Sink,
     settings: Settings,
     mut progress: Option<Progress>,
     signals: Option<Signals>,
 ) -> Result<Summary> {
+    reader.stop_at_long(settings.on_error == OnError::Stop);
     let queue = Arc::new(Queue::new(Limits {
         workers: settings.workers,
         team: match task.shares() {
