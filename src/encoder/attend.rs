@@ -135,7 +135,7 @@ impl Forward<'_> {
         all.grow(rows * n);
         let (q, out) = MatrixMut::new(&mut all, rows, n, n).split_rows(firsts);
         if let Queries::First(first) = queries {
-            let columns = 0..width.next_multiple_of(PANEL);
+            let columns = 0..width.next_multiple_of(PANEL).min(n);
             let q = q.split_columns(columns.end).0;
             let values = &mut members[0].values;
             weights.forward(self.kernel, first, columns, STORE, values, q);

@@ -1,13 +1,15 @@
 //! Same model, same text, same bytes: an int8 model's results do not depend on the kernel, the number of threads, or
 //! what else is in the batch and in which order.
 
-use crate::support::{FAMILIES, Golden, Input, MODELS, converted};
+use crate::support::{Checkpoint, FAMILIES, Golden, Input, MODELS, PRECISIONS, converted};
+use crate::weights;
 use bertlet::format::header::{HeadConfig, Pooling};
 use bertlet::kernels::Kernel;
 use bertlet::{
     Batch, Classifier, ClassifierOptions, Embedder, EmbedderOptions, EmbeddingOptions, Encoder,
     Model, Text,
 };
+use std::fs;
 
 /// An int8 model on a kernel, and the inputs of its reference.
 fn model(name: &str) -> (Model, Vec<Input>) {
@@ -165,36 +167,81 @@ fn teams_and_the_first_token_alone_give_the_same() {
         if !model.header().embedding.dense.is_empty() {
             continue;
         }
-        let width = model.header().config.hidden_size;
         let mut batch = Batch::new();
         for input in inputs.iter().cycle().take(40) {
             batch.push(&input.input_ids, &input.token_type_ids);
         }
-        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        let mut by_one = Vec::new();
-        for threads in [1, 3, 8] {
-            let mut encoder = Encoder::new(&model);
-            encoder.set_threads(threads);
-            let mut last = Vec::new();
-            let observe = |_: usize, hidden: &[f32]| last = hidden.to_vec();
-            encoder.hidden_states(&batch, observe).unwrap();
-            if threads == 1 {
-                by_one.clone_from(&last);
+        check_teams(name, &model, &batch);
+    }
+}
+
+#[test]
+fn heads_of_any_size_are_shared() {
+    // Panels of weights have sixteen columns.
+    for (hidden_size, heads) in [
+        (1, 1),
+        (2, 1),
+        (6, 2),
+        (40, 5),
+        (96, 6),
+        (104, 4),
+        (312, 12),
+    ] {
+        let name = format!("{hidden_size} in {heads} heads");
+        let checkpoint = Checkpoint::copy("plain-cased", &format!("heads-{hidden_size}"))
+            .set("config.json", "hidden_size", hidden_size.into())
+            .set("config.json", "num_attention_heads", heads.into())
+            .set("config.json", "intermediate_size", (2 * hidden_size).into())
+            .set("config.json", "max_position_embeddings", 300.into())
+            .set("config.json", "num_hidden_layers", 2.into());
+        let config = fs::read(checkpoint.folder().join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        let vocab_size = config["vocab_size"].as_u64().unwrap();
+        let tensors = weights::bert(vocab_size as usize, hidden_size, 2 * hidden_size, 300, 2);
+        let checkpoint = checkpoint.with_weights(&tensors);
+        for precision in PRECISIONS {
+            let model = Model::open(checkpoint.convert(precision)).unwrap();
+            // Alone, and several in a block.
+            for lengths in [&[300][..], &[1], &[70, 1, 33, 129, 16]] {
+                let mut batch = Batch::new();
+                for length in lengths {
+                    let ids: Vec<u32> = (0..*length).map(|i| i * 7 % vocab_size as u32).collect();
+                    batch.push(&ids, &vec![0; ids.len()]);
+                }
+                check_teams(&format!("{name}, {precision}, {lengths:?}"), &model, &batch);
             }
-            assert!(bits(&last) == bits(&by_one), "{name}, {threads} threads");
-            let ranges = batch.sequences().ranges();
-            let expected: Vec<f32> = ranges
-                .flat_map(|range| last[range.start * width..][..width].to_vec())
-                .collect();
-            let options = EmbeddingOptions {
-                pooling: Some(vec![Pooling::Cls]),
-                normalize: Some(false),
-                dimensions: None,
-            };
-            let mut found = Vec::new();
-            encoder.embed(&batch, &options, &mut found).unwrap();
-            assert!(bits(&found) == bits(&expected), "{name}, {threads} threads");
         }
+    }
+}
+
+/// Teams of several sizes give the same hidden states, and those of first tokens by themselves are the same.
+fn check_teams(name: &str, model: &Model, batch: &Batch) {
+    let width = model.header().config.hidden_size;
+    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let mut by_one = Vec::new();
+    for threads in [1, 3, 8] {
+        let mut encoder = Encoder::new(model);
+        encoder.set_threads(threads);
+        let mut last = Vec::new();
+        let observe = |_: usize, hidden: &[f32]| last = hidden.to_vec();
+        encoder.hidden_states(batch, observe).unwrap();
+        assert!(last.iter().all(|x| x.is_finite()), "{name}");
+        if threads == 1 {
+            by_one.clone_from(&last);
+        }
+        assert!(bits(&last) == bits(&by_one), "{name}, {threads} threads");
+        let ranges = batch.sequences().ranges();
+        let expected: Vec<f32> = ranges
+            .flat_map(|range| last[range.start * width..][..width].to_vec())
+            .collect();
+        let options = EmbeddingOptions {
+            pooling: Some(vec![Pooling::Cls]),
+            normalize: Some(false),
+            dimensions: None,
+        };
+        let mut found = Vec::new();
+        encoder.embed(batch, &options, &mut found).unwrap();
+        assert!(bits(&found) == bits(&expected), "{name}, {threads} threads");
     }
 }
 

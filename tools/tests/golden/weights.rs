@@ -68,6 +68,62 @@ pub fn from_recipes(recipes: Value) -> Vec<Tensor> {
     recipes.iter().map(Recipe::tensor).collect()
 }
 
+/// The tensors of a BERT without a head: values between −1/4 and 1/4, weights of LayerNorm around 1.
+pub fn bert(
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    positions: usize,
+    layers: usize,
+) -> Vec<Tensor> {
+    let mut shapes = vec![
+        (
+            "embeddings.word_embeddings.weight".to_owned(),
+            vec![vocab_size, hidden_size],
+        ),
+        (
+            "embeddings.position_embeddings.weight".to_owned(),
+            vec![positions, hidden_size],
+        ),
+        (
+            "embeddings.token_type_embeddings.weight".to_owned(),
+            vec![2, hidden_size],
+        ),
+    ];
+    let mut layer = |name: String, shape: [usize; 2]| {
+        shapes.push((format!("{name}.weight"), shape.to_vec()));
+        shapes.push((format!("{name}.bias"), vec![shape[0]]));
+    };
+    for index in 0..layers {
+        let of = |part: &str| format!("encoder.layer.{index}.{part}");
+        for part in ["self.query", "self.key", "self.value", "output.dense"] {
+            layer(of(&format!("attention.{part}")), [hidden_size, hidden_size]);
+        }
+        layer(of("intermediate.dense"), [intermediate_size, hidden_size]);
+        layer(of("output.dense"), [hidden_size, intermediate_size]);
+    }
+    let norms = (0..layers).flat_map(|index| {
+        let of = |part: &str| format!("encoder.layer.{index}.{part}.LayerNorm");
+        [of("attention.output"), of("output")]
+    });
+    for name in norms.chain(["embeddings.LayerNorm".to_owned()]) {
+        shapes.push((format!("{name}.weight"), vec![hidden_size]));
+        shapes.push((format!("{name}.bias"), vec![hidden_size]));
+    }
+    let recipes = shapes.into_iter().enumerate().map(|(seed, (name, shape))| {
+        let is_scale = name.ends_with("LayerNorm.weight");
+        Recipe {
+            name,
+            shape,
+            seed: seed as u64,
+            base: if is_scale { 1024.0 } else { 0.0 },
+            exponent: 10,
+            outlier: None,
+        }
+    });
+    recipes.map(|recipe| recipe.tensor()).collect()
+}
+
 /// A safetensors file of f32.
 pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
     let mut header = Map::new();
