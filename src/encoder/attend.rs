@@ -7,7 +7,7 @@ use super::attention;
 use super::layer::MemberScratch;
 use super::linear::Input;
 use super::profile::Stage;
-use super::share::{self, COLUMNS, Grid, columns_of, ranges};
+use super::share::{self, Grid, columns_of, ranges};
 use super::tensors::LinearWeights;
 use super::{Forward, SequencesView};
 use crate::format::header::Config;
@@ -42,7 +42,8 @@ impl Queries<'_> {
 /// Width of the fewest heads whose weights are whole panels, if such heads make up a layer.
 fn heads_apart(config: &Config) -> Option<usize> {
     let head_size = config.hidden_size / config.num_attention_heads;
-    let width = head_size << (4 - head_size.trailing_zeros().min(4));
+    let doublings = PANEL.trailing_zeros();
+    let width = head_size << (doublings - head_size.trailing_zeros().min(doublings));
     config.hidden_size.is_multiple_of(width).then_some(width)
 }
 
@@ -74,8 +75,7 @@ impl Forward<'_> {
         let chunk = (chunk / unit).max(1) * unit;
         let columns = ranges(width, unit, count);
         let parts = columns.clone().zip(columns_of(context, columns));
-        team.share(parts.zip(members), |((columns, context), member)| {
-            let mut context = context;
+        team.share(parts.zip(members), |((columns, mut context), member)| {
             for first in columns.clone().step_by(chunk) {
                 let columns = first..columns.end.min(first + chunk);
                 let n = columns.len();
@@ -135,31 +135,20 @@ impl Forward<'_> {
         all.grow(rows * n);
         let (q, out) = MatrixMut::new(&mut all, rows, n, n).split_rows(firsts);
         if let Queries::First(first) = queries {
-            let columns = 0..width.next_multiple_of(PANEL).min(n);
-            let q = q.split_columns(columns.end).0;
-            let values = &mut members[0].values;
-            weights.forward(self.kernel, first, columns, STORE, values, q);
+            let q = q.split_columns(width.next_multiple_of(PANEL).min(n)).0;
+            self.product(weights, first, (0, STORE), (team, members), q);
         }
         let out = out.split_columns(skipped).1;
-        let parts = Grid::new(tokens, (n - skipped, COLUMNS), count).parts_of(out);
-        team.share(
-            parts.zip(&mut *members),
-            |((rows, columns, out), member)| {
-                let columns = skipped + columns.start..skipped + columns.end;
-                let values = &mut member.values;
-                let x = x.row_range(rows);
-                weights.forward(self.kernel, x, columns, STORE, values, out);
-            },
-        );
+        self.product(weights, x, (skipped, STORE), (team, members), out);
         members[0].clock.lap(Stage::QueryKeyValue);
         let head_size = width / config.num_attention_heads;
         let parts = Grid::new(context.rows(), (width, head_size), count).parts_of(context);
+        let states = Matrix::new(&all, rows, n, n);
         team.share(
             parts.zip(&mut *members),
             |((queried, columns, out), member)| {
-                let all = Matrix::new(&all, rows, n, n);
                 let of =
-                    |first: usize| all.column_range(first + columns.start..first + columns.end);
+                    |first: usize| states.column_range(first + columns.start..first + columns.end);
                 let [k, v] = [of(width), of(2 * width)].map(|of| of.row_range(firsts..rows));
                 let asked = (queries.are_firsts(), queried, columns.clone());
                 let scratch = &mut member.attention;

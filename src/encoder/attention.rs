@@ -21,7 +21,7 @@ pub(super) struct AttentionScratch {
 /// Writes softmax(Q·Kᵀ/√d)·V (with the model's bias, if it has one) of some queries, and of the heads in some columns, to `context`,
 /// `[rows, columns]`.
 ///
-/// Queries, keys and values are `[tokens, columns]`; with `firsts` queries are `[sequences, columns]`, of first tokens.
+/// Queries, keys and values are `[tokens, columns]`; with `firsts` the first queries are those of the sequences' first tokens.
 pub(super) fn run(
     forward: &Forward<'_>,
     sequences: SequencesView<'_>,

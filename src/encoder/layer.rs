@@ -25,7 +25,7 @@ const BLOCK_UNIT: usize = 32;
 pub(super) struct MemberScratch {
     /// Weights of an f16 layer in single precision, or values of an int8 layer before they are quantized.
     pub(super) values: Aligned<f32>,
-    /// `[tokens of a block, 3·columns of some heads]`
+    /// `[tokens of a block, 3·columns of some heads]`, or of the first thread `[first tokens and tokens of a block, 3·hidden_size]`.
     pub(super) query_key_value: Aligned<f32>,
     pub(super) attention: AttentionScratch,
     /// Only that of the calling thread may run, which takes the first part of each operation and waits for the others.
@@ -107,7 +107,9 @@ impl Forward<'_> {
             rows: context,
             quantized: input.view().row_range(rows.clone()),
         };
-        self.accumulate(&output, x, (team, members), hidden);
+        let out = MatrixMut::new(hidden, x.quantized.rows(), width, width);
+        let accumulate = (0, Epilogue::Accumulate);
+        self.product(&output, x, accumulate, (team, members), out);
         members[0].clock.lap(Stage::AttentionOutput);
         self.norm(
             &layer.attention_layer_norm,
@@ -176,7 +178,9 @@ impl Forward<'_> {
                 rows: Matrix::new(inner, kept, n, n),
                 quantized: inner_input.view(),
             };
-            self.accumulate(&output, x, (team, members), hidden);
+            let out = MatrixMut::new(hidden, x.quantized.rows(), width, width);
+            let accumulate = (0, Epilogue::Accumulate);
+            self.product(&output, x, accumulate, (team, members), out);
             members[0].clock.lap(Stage::Output);
             let quantized = input.rows_mut(block);
             self.norm(&layer.output_layer_norm, next, team, hidden, quantized);
@@ -184,22 +188,22 @@ impl Forward<'_> {
         }
     }
 
-    /// hidden = hidden + layer(x)
-    fn accumulate(
+    /// out = epilogue(layer(x)) of the outputs from `first` on, `[rows, columns]`.
+    pub(super) fn product(
         &self,
         layer: &LinearWeights<'_>,
         x: Input<'_>,
+        (first, epilogue): (usize, Epilogue),
         (team, members): (&mut Team, &mut [MemberScratch]),
-        hidden: &mut [f32],
+        out: MatrixMut<'_>,
     ) {
-        let (rows, n) = (x.quantized.rows(), layer.n());
+        let (rows, n) = (out.rows(), out.columns());
         let count = share::product_parts(team, rows, layer.k() * n);
-        let grid = Grid::new(rows, (n, COLUMNS), count);
-        let parts = grid.parts_of(MatrixMut::new(hidden, rows, n, n));
+        let parts = Grid::new(rows, (n, COLUMNS), count).parts_of(out);
         team.share(parts.zip(members), |((rows, columns, out), member)| {
-            let values = &mut member.values;
-            let x = x.row_range(rows);
-            layer.forward(self.kernel, x, columns, Epilogue::Accumulate, values, out);
+            let columns = first + columns.start..first + columns.end;
+            let (x, values) = (x.row_range(rows), &mut member.values);
+            layer.forward(self.kernel, x, columns, epilogue, values, out);
         });
     }
 

@@ -12,10 +12,11 @@ pub(super) const LEAST_VALUES: usize = 1 << 13;
 /// Fewer rows are multiplied in about the time of so many: their weights have to be read, and got ready, all the same.
 const LOW_ROWS: usize = 16;
 
-/// Rows at whose multiples a product is cut: those of a tile register. Kernels with lower tiles level theirs within a part.
+/// Rows at whose multiples a product is cut: those of a tile register of AMX. Others level their tiles within a part.
 const ROWS: usize = 16;
 
-/// Columns at whose multiples a product's outputs are cut: two panels, which tiles of more than sixteen rows have at most.
+/// Columns at whose multiples a product's outputs are cut: two panels, the most of AMX's tiles with more than sixteen rows. Others have
+/// four; that parts are of one size is worth more (measured with AVX2).
 pub(super) const COLUMNS: usize = 32;
 
 /// Parts for an operation of so much work: one for each thread, unless they would be smaller than `least`.

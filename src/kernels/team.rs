@@ -167,7 +167,8 @@ impl Team {
                 *place = Some(part);
                 count += 1;
             }
-            // SAFETY: so many places have a part. T is Send and `work` is Sync.
+            // SAFETY: so many places have a part, at most as many as members, and they are elements of one array. `places` and `work_of`,
+            // and what they borrow, outlive the call and are not touched meanwhile. T is Send and `work` is Sync.
             unsafe {
                 self.run(
                     Part::new(&work_of, &mut places),
@@ -185,7 +186,8 @@ impl Team {
     /// types, so that the program has it once.
     ///
     /// # Safety
-    /// There are so many, at most as many as members. Other threads may do them.
+    /// There are so many, at most as many as members, in the array that [`Part::new`] was given, whose elements have this size. They and
+    /// what they borrow live, and nobody else touches them, until it returns or unwinds. Other threads may do them.
     unsafe fn run(&mut self, first: Part, size: usize, count: usize) {
         let mut join = Join {
             helpers: &self.helpers[..0],
@@ -421,5 +423,45 @@ mod tests {
             sum.fetch_add(part, Ordering::Relaxed);
         });
         assert_eq!(sum.load(Ordering::Relaxed), 6);
+    }
+
+    #[test]
+    fn what_is_not_done_is_dropped() {
+        /// Counts itself where it is dropped.
+        struct Counted<'a>(usize, &'a AtomicUsize);
+        impl Drop for Counted<'_> {
+            fn drop(&mut self) {
+                self.1.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let mut team = team(2);
+        for failing in 0..5 {
+            let (done, dropped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let made = AtomicUsize::new(0);
+            let parts = (0..5).map(|part| {
+                made.fetch_add(1, Ordering::Relaxed);
+                Counted(part, &dropped)
+            });
+            let run = || {
+                team.share(parts, |part| {
+                    assert_ne!(part.0, failing, "as it should");
+                    done.fetch_add(1, Ordering::Relaxed);
+                });
+            };
+            assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
+            // Two at a time: those of the pass that fails are done, later ones are not made.
+            let made = made.into_inner();
+            assert_eq!(made, (failing / 2 * 2 + 2).min(5));
+            assert_eq!((done.into_inner(), dropped.into_inner()), (made - 1, made));
+        }
+        // Nothing is under way when the parts themselves fail, and what has no size is done as often.
+        let parts = (0..3).map(|part| assert_ne!(part, 1, "as it should"));
+        let run = || team.share(parts, |()| unreachable!("the second part is not there"));
+        assert!(panic::catch_unwind(AssertUnwindSafe(run)).is_err());
+        let done = AtomicUsize::new(0);
+        team.share([(); 5], |()| {
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(done.into_inner(), 5);
     }
 }

@@ -160,7 +160,8 @@ impl TextEncoder {
         }
         let special = template.special_count(is_pair);
         let room = text_room(template, self.max_length, is_pair)?;
-        // Truncation on the right does not look at what it cuts off, so a text of any length costs no more than the rest.
+        // Truncation on the right does not look at what it cuts off, so a text of any length costs no more than the rest; of a pair, it may
+        // have to know which is the longer.
         let limit = match self.options.long {
             LongText::Truncate => self.max_length + 1,
             _ => usize::MAX,
@@ -176,7 +177,7 @@ impl TextEncoder {
         match text.second {
             Some(second) => {
                 let out = [&mut self.first, &mut self.second];
-                tokenizer.tokenize_pair([first, second], limit, out);
+                tokenizer.tokenize_pair([first, second], limit, room, out);
             }
             None => {
                 tokenizer.tokenize_some(first, limit, &mut self.first);

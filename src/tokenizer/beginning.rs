@@ -8,6 +8,8 @@ const BYTES_A_TOKEN: usize = 64;
 /// Bytes that are looked at of a text that has no place to cut, or too few tokens in front of it. Tokens depend on what is
 /// near them; those that are wanted are a few thousand bytes from the text's start, unless it has tokens as long as pages.
 const UNBROKEN: usize = 1 << 17;
+/// Tokens for which no more than that is looked at.
+pub(super) const MOST_TOKENS: usize = UNBROKEN / BYTES_A_TOKEN;
 
 /// Calls `tokenize`, which returns the number of tokens, with a beginning of `text` that gives the first `limit` tokens of
 /// the whole; once more with a longer one where that has fewer.

@@ -195,18 +195,31 @@ impl<'a> BoundTokenizer<'a> {
         }
     }
 
-    /// Like [`BoundTokenizer::tokenize_some`] for both texts of a pair, but if both have `limit` tokens it goes on until one of them ends:
-    /// [`truncate_pair`] asks which is the longer. (`tokenizers` 0.23.0 to 0.23.2 stop before, and may give the odd token to the shorter.)
-    pub fn tokenize_pair(&self, texts: [&str; 2], limit: usize, mut out: [&mut Tokens; 2]) {
-        let mut limit = limit;
+    /// Like [`BoundTokenizer::tokenize_some`] for both texts of a pair that [`truncate_pair`] will cut to `room`. Where the longer one gets
+    /// an odd token and both have `limit`, it goes on until it knows the longer: WordPiece until one of them ends, what looks at 128 KB
+    /// of a text without blanks until it has seen as much, and then they count as equally long. (`tokenizers` 0.23.0 to 0.23.2 do not go
+    /// on, and may give the odd token to the shorter.)
+    pub fn tokenize_pair(
+        &self,
+        texts: [&str; 2],
+        limit: usize,
+        room: usize,
+        mut out: [&mut Tokens; 2],
+    ) {
+        let most = match &self.tokenizer.kind {
+            Kind::WordPiece(rules) if rules.reads_on() => usize::MAX,
+            _ => beginning::MOST_TOKENS,
+        };
+        let mut limit = limit.max(1);
         loop {
             for (text, out) in texts.into_iter().zip(&mut out) {
                 self.tokenize_some(text, limit, out);
             }
-            if limit == usize::MAX || out.iter().any(|out| out.ids.len() < limit) {
+            let is_known = out.iter().any(|out| out.ids.len() < limit);
+            if room.is_multiple_of(2) || is_known || limit >= most {
                 return;
             }
-            limit = limit.saturating_mul(4);
+            limit = limit.saturating_mul(4).min(most);
         }
     }
 

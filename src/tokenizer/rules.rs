@@ -78,6 +78,11 @@ impl Rules {
         Ok(rules)
     }
 
+    /// Whether it takes little more than a text's bytes, however long the text is.
+    pub(super) fn reads_on(&self) -> bool {
+        self.normalized.is_empty()
+    }
+
     /// Appends the tokens of `text` to `out`, up to the word that brings their number to `limit`.
     pub(super) fn tokenize(
         &self,
@@ -86,7 +91,7 @@ impl Rules {
         limit: usize,
         out: &mut Tokens,
     ) {
-        if self.normalized.is_empty() {
+        if self.reads_on() {
             return self.tokenize_all(vocabulary, text, limit, out);
         }
         // Of a text that is normalized as a whole, each byte's origin is kept.

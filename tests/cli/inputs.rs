@@ -1,7 +1,7 @@
 //! Inputs that are not what the options take them for: said instead of answered in silence.
 
 use super::messages::with;
-use super::support::Directory;
+use super::support::{Directory, Ran};
 use bertlet::format::header::{Activation, HeadConfig};
 
 #[test]
@@ -215,4 +215,59 @@ fn several_files_need_an_option_each() {
             2,
             &["texts are given both as arguments and in a file (a.jsonl)"],
         );
+}
+
+#[test]
+fn a_line_without_an_end_ends_the_run() {
+    let directory = Directory::new();
+    directory.write("good.txt", b"a cat\n");
+    directory.write("good.csv", b"text\na cat\n");
+    for (files, format, answers) in [
+        ("-f /dev/zero", "lines", 0),
+        ("-f good.txt -f /dev/zero", "lines", 1),
+        ("-f /dev/zero", "jsonl", 0),
+        ("-f /dev/zero", "csv", 0),
+        // The table's header too.
+        ("-f good.csv -f /dev/zero", "csv", 2),
+    ] {
+        let script = format!(
+            "timeout 60 \"$0\" classify {files} --input-format {format} --max-line-bytes 1000"
+        );
+        let ran = Ran::from(directory.shell(&script).output().unwrap());
+        let said = "/dev/zero:1: the line has more than --max-line-bytes 1000";
+        let ran = ran.failed(1, &[said]);
+        assert_eq!(ran.lines().len(), answers, "{script}: {ran:?}");
+    }
+}
+
+#[test]
+fn the_records_behind_a_long_one_stay_in_their_places() {
+    let directory = Directory::new();
+    // More than is read at a time.
+    let long = "cat ".repeat(1 << 20);
+    let quoted = format!("text\n{long}\na cat\ngood\n");
+    let lines = &quoted["text\n".len()..];
+    let run = |more: &[&str], input: &str| {
+        let arguments = ["classify", "--all", "--max-line-bytes", "1000"];
+        directory.run(&[&arguments, more].concat(), input.as_bytes())
+    };
+    let expected = directory
+        .run(&["classify", "--all"], b"a cat\ngood\n")
+        .good();
+    let expected = expected.text();
+    let stopped = run(&[], lines).failed(1, &["<stdin>:1: the line has more than"]);
+    assert_eq!(stopped.text(), "");
+    // Somebody passes over it by hand.
+    let passed = run(&["--resume-from", "1"], lines).good();
+    assert_eq!(passed.text(), expected);
+    let csv = ["--input-format", "csv", "--format", "text"];
+    let passed = run(&[&["--resume-from", "1"], &csv[..]].concat(), &quoted).good();
+    assert_eq!(passed.text(), expected);
+    let long = "the line has 4194304 bytes, more than --max-line-bytes 1000";
+    let skipped = run(&["--on-error", "skip"], lines);
+    assert!(skipped.stderr.contains(long), "{skipped:?}");
+    assert_eq!(skipped.text(), expected);
+    let skipped = run(&[&["--on-error", "skip"], &csv[..]].concat(), &quoted);
+    assert!(skipped.stderr.contains(long), "{skipped:?}");
+    assert_eq!(skipped.text(), expected);
 }

@@ -50,7 +50,7 @@ fn the_steady_state_allocates_nothing() {
         let before = ALLOCATIONS.get();
         for pair in lines.windows(2) {
             tokenizer.tokenize(&pair[0], &mut first);
-            tokenizer.tokenize_some(&pair[1], 128, &mut second);
+            tokenizer.tokenize_pair([&pair[0], &pair[1]], 126, 125, [&mut first, &mut second]);
             first.char_offsets(&pair[0], &mut characters);
             let (n, m) = truncate_pair(first.ids.len(), second.ids.len(), 125);
             ids.clear();

@@ -190,7 +190,7 @@ fn templates_and_truncation() {
         let is_pair = round % 2 == 0;
         let room = max_length.saturating_sub(template.special_count(is_pair));
         let expected = if is_pair {
-            tokenizer.tokenize_pair([&a, &b], room + 1, [&mut first, &mut second]);
+            tokenizer.tokenize_pair([&a, &b], room + 1, room, [&mut first, &mut second]);
             let (n, m) = bertlet::tokenizer::truncate_pair(first.ids.len(), second.ids.len(), room);
             template.assemble(
                 &first.ids[..n],

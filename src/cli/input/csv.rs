@@ -189,8 +189,8 @@ fn shortened(text: &str) -> String {
 }
 
 impl RecordReader for Rows {
-    fn stop_at_long(&mut self, stop: bool) {
-        self.reader.stops = stop;
+    fn stop_at_long(&mut self) {
+        self.reader.stops = true;
     }
 
     fn next(&mut self) -> Result<Option<Record>> {

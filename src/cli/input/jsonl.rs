@@ -211,8 +211,8 @@ impl JsonLines {
 }
 
 impl RecordReader for JsonLines {
-    fn stop_at_long(&mut self, stop: bool) {
-        self.lines.stops = stop;
+    fn stop_at_long(&mut self) {
+        self.lines.stops = true;
     }
 
     fn next(&mut self) -> Result<Option<Record>> {

@@ -75,9 +75,8 @@ impl LineReader {
             line.extend_from_slice(&piece[..piece.len().min(room)]);
             let used = piece.len() + usize::from(ended);
             self.source.reader.consume(used);
-            if self.stops && !ended && length > self.limit as u64 + 1 {
-                self.number += 1;
-                return Ok(Line::TooLong(None));
+            if self.stops && length > self.limit as u64 + 1 {
+                break;
             }
         }
         if !started {
@@ -92,7 +91,8 @@ impl LineReader {
         }
         Ok(if length > self.limit as u64 {
             line.clear();
-            Line::TooLong(Some(length))
+            // Whether it was read to its end depends on how the bytes came.
+            Line::TooLong(Some(length).filter(|_| !self.stops))
         } else {
             Line::Whole
         })

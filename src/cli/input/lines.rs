@@ -25,8 +25,8 @@ impl Lines {
 }
 
 impl RecordReader for Lines {
-    fn stop_at_long(&mut self, stop: bool) {
-        self.lines.stops = stop;
+    fn stop_at_long(&mut self) {
+        self.lines.stops = true;
     }
 
     fn next(&mut self) -> Result<Option<Record>> {

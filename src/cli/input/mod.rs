@@ -126,8 +126,8 @@ pub trait RecordReader: Send {
     /// The next record, `None` at the end. A bad record is a record; an error is the end of all reading.
     fn next(&mut self) -> Result<Option<Record>>;
 
-    /// Whether nobody wants what is behind a record that is too long: its end is not looked for then.
-    fn stop_at_long(&mut self, _stop: bool) {}
+    /// Nobody wants what is behind a record that is too long from now on, so that its end need not be looked for.
+    fn stop_at_long(&mut self) {}
 }
 
 /// How the bytes of the input are cut into records.
@@ -227,17 +227,19 @@ impl Files {
                 Box::new(reader)
             }
         };
-        current.stop_at_long(self.stops);
+        if self.stops {
+            current.stop_at_long();
+        }
         self.current = Some(current);
         Ok(())
     }
 }
 
 impl RecordReader for Files {
-    fn stop_at_long(&mut self, stop: bool) {
-        self.stops = stop;
+    fn stop_at_long(&mut self) {
+        self.stops = true;
         if let Some(current) = &mut self.current {
-            current.stop_at_long(stop);
+            current.stop_at_long();
         }
     }
 

@@ -249,7 +249,7 @@ impl RowReader {
                 return Ok(self.finished(cells, length, garbled));
             }
             if self.stops && length > self.limit + 1 {
-                return Ok(Row::TooLong(None));
+                return Ok(self.finished(cells, length, garbled));
             }
         }
     }
@@ -257,7 +257,8 @@ impl RowReader {
     fn finished(&self, cells: &mut Cells, length: u64, garbled: Option<usize>) -> Row {
         if length > self.limit {
             cells.clear();
-            return Row::TooLong(Some(length));
+            // Whether it was read to its end depends on how the bytes came.
+            return Row::TooLong(Some(length).filter(|_| !self.stops));
         }
         garbled.map_or(Row::Whole, Row::Garbled)
     }

@@ -224,7 +224,7 @@ fn endless_lines_end_where_nobody_wants_the_next() {
         Box::new(csv::Rows::new(tsv.0, tsv.1).unwrap()),
     ];
     for mut reader in readers {
-        reader.stop_at_long(true);
+        reader.stop_at_long();
         let long = std::iter::from_fn(|| reader.next().unwrap())
             .find(|record| record.place.line == 3)
             .unwrap();

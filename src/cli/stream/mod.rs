@@ -79,14 +79,13 @@ const WAITING: usize = 1 << 20;
 
 /// Runs `task` over all records into `sink`. On an error everything before it has been written.
 pub fn run(
-    mut reader: Box<dyn RecordReader>,
+    reader: Box<dyn RecordReader>,
     task: Arc<dyn Work>,
     mut sink: Sink,
     settings: Settings,
     mut progress: Option<Progress>,
     signals: Option<Signals>,
 ) -> Result<Summary> {
-    reader.stop_at_long(settings.on_error == OnError::Stop);
     let queue = Arc::new(Queue::new(Limits {
         workers: settings.workers,
         team: match task.shares() {
@@ -156,6 +155,10 @@ fn start(
         let mut index = settings.before.records;
         if let Err(failure) = pass_over(&mut *reader, index, queue) {
             return queue.end_input(Some(failure));
+        }
+        // Those that were passed over may have been too long, and ended somewhere.
+        if settings.on_error == OnError::Stop {
+            reader.stop_at_long();
         }
         loop {
             match reader.next() {

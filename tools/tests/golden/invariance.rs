@@ -1,5 +1,5 @@
 //! Same model, same text, same bytes: an int8 model's results do not depend on the kernel, the number of threads, or
-//! what else is in the batch and in which order.
+//! what else is in the batch and in which order; an f16 model's not on the number of threads.
 
 use crate::support::{Checkpoint, FAMILIES, Golden, Input, MODELS, PRECISIONS, converted};
 use crate::weights;
