@@ -107,9 +107,7 @@ impl Forward<'_> {
             rows: context,
             quantized: input.view().row_range(rows.clone()),
         };
-        let out = MatrixMut::new(hidden, x.quantized.rows(), width, width);
-        let accumulate = (0, Epilogue::Accumulate);
-        self.product(&output, x, accumulate, (team, members), out);
+        self.accumulate(&output, x, (team, members), hidden);
         members[0].clock.lap(Stage::AttentionOutput);
         self.norm(
             &layer.attention_layer_norm,
@@ -178,14 +176,24 @@ impl Forward<'_> {
                 rows: Matrix::new(inner, kept, n, n),
                 quantized: inner_input.view(),
             };
-            let out = MatrixMut::new(hidden, x.quantized.rows(), width, width);
-            let accumulate = (0, Epilogue::Accumulate);
-            self.product(&output, x, accumulate, (team, members), out);
+            self.accumulate(&output, x, (team, members), hidden);
             members[0].clock.lap(Stage::Output);
             let quantized = input.rows_mut(block);
             self.norm(&layer.output_layer_norm, next, team, hidden, quantized);
             members[0].clock.lap(Stage::LayerNorm);
         }
+    }
+
+    /// hidden = hidden + layer(x)
+    fn accumulate(
+        &self,
+        layer: &LinearWeights<'_>,
+        x: Input<'_>,
+        on: (&mut Team, &mut [MemberScratch]),
+        hidden: &mut [f32],
+    ) {
+        let out = MatrixMut::new(hidden, x.quantized.rows(), layer.n(), layer.n());
+        self.product(layer, x, (0, Epilogue::Accumulate), on, out);
     }
 
     /// out = epilogue(layer(x)) of the outputs from `first` on, `[rows, columns]`.

@@ -1,8 +1,9 @@
-//! What records cost: rows and objects that are made of nothing but separators.
+//! What records cost: rows and objects that are made of nothing but separators, lines without an end.
 
-use super::tests::{options, read, source};
+use super::tests::{options, read, reader, source};
 use super::*;
 use rows::{Cells, Row, RowReader};
+use std::io::Read;
 
 #[test]
 fn cells_that_nobody_wants_are_counted_and_dropped() {
@@ -119,4 +120,30 @@ fn every_result_finds_a_name_that_is_free() {
         String::from_utf8(out).unwrap(),
         r#"{"input_input_x":1,"input_input_x":2,"input_input_y":3,"input_x":4,"x":5,"input_y":6,"y":7}"#
     );
+}
+
+#[test]
+fn endless_lines_end_where_nobody_wants_the_next() {
+    let endless = |begin: &'static str| {
+        let bytes = begin.as_bytes().chain(std::io::repeat(b'x'));
+        Source::new("in.txt", Box::new(bytes), ByteCounter::default()).unwrap()
+    };
+    let too_long = "the line has more than --max-line-bytes 1000";
+    for format in [
+        InputFormat::Lines,
+        InputFormat::Jsonl,
+        InputFormat::Csv,
+        InputFormat::Tsv,
+    ] {
+        let mut reader = reader(endless("text\ngood\n"), options(format));
+        reader.stop_at_long();
+        let long = std::iter::from_fn(|| reader.next().unwrap())
+            .find(|record| record.place.line == 3)
+            .unwrap();
+        assert_eq!(long.texts.unwrap_err(), too_long, "{format:?}");
+    }
+    // A header is wanted in any case.
+    let header = csv::Rows::new(endless("a,"), options(InputFormat::Csv));
+    let error = header.err().unwrap().to_string();
+    assert_eq!(error, format!("in.txt:1: {too_long}"));
 }

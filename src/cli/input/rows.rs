@@ -245,10 +245,7 @@ impl RowReader {
                 }
             }
             self.source.reader.consume(used);
-            if ended {
-                return Ok(self.finished(cells, length, garbled));
-            }
-            if self.stops && length > self.limit + 1 {
+            if ended || self.stops && length > self.limit + 1 {
                 return Ok(self.finished(cells, length, garbled));
             }
         }

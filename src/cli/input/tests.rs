@@ -19,16 +19,16 @@ pub(super) fn source(bytes: &[u8]) -> Source {
     Source::new("in.txt", Box::new(bytes), ByteCounter::default()).unwrap()
 }
 
-fn reader(bytes: &[u8], options: InputOptions) -> Box<dyn RecordReader> {
+pub(super) fn reader(source: Source, options: InputOptions) -> Box<dyn RecordReader> {
     match options.format {
-        InputFormat::Lines => Box::new(lines::Lines::new(source(bytes), options)),
-        InputFormat::Jsonl => Box::new(jsonl::JsonLines::new(source(bytes), options)),
-        _ => Box::new(csv::Rows::new(source(bytes), options).unwrap()),
+        InputFormat::Lines => Box::new(lines::Lines::new(source, options)),
+        InputFormat::Jsonl => Box::new(jsonl::JsonLines::new(source, options)),
+        _ => Box::new(csv::Rows::new(source, options).unwrap()),
     }
 }
 
 pub(super) fn read(bytes: &[u8], options: InputOptions) -> Vec<Record> {
-    let mut reader = reader(bytes, options);
+    let mut reader = reader(source(bytes), options);
     let mut records = Vec::new();
     while let Some(record) = reader.next().unwrap() {
         records.push(record);
@@ -200,40 +200,6 @@ fn a_long_line_takes_no_memory() {
         line::Line::TooLong(Some(1_000_000))
     );
     assert!(buffer.capacity() < 100);
-}
-
-#[test]
-fn endless_lines_end_where_nobody_wants_the_next() {
-    let endless = |begin: &'static str| {
-        let bytes = begin.as_bytes().chain(std::io::repeat(b'x'));
-        Source::new("in.txt", Box::new(bytes), ByteCounter::default()).unwrap()
-    };
-    let too_long = "the line has more than --max-line-bytes 1000";
-    let of = |format| (endless("text\ngood\n"), options(format));
-    let [lines, json, csv, tsv] = [
-        InputFormat::Lines,
-        InputFormat::Jsonl,
-        InputFormat::Csv,
-        InputFormat::Tsv,
-    ]
-    .map(of);
-    let readers: [Box<dyn RecordReader>; 4] = [
-        Box::new(lines::Lines::new(lines.0, lines.1)),
-        Box::new(jsonl::JsonLines::new(json.0, json.1)),
-        Box::new(csv::Rows::new(csv.0, csv.1).unwrap()),
-        Box::new(csv::Rows::new(tsv.0, tsv.1).unwrap()),
-    ];
-    for mut reader in readers {
-        reader.stop_at_long();
-        let long = std::iter::from_fn(|| reader.next().unwrap())
-            .find(|record| record.place.line == 3)
-            .unwrap();
-        assert_eq!(long.texts.unwrap_err(), too_long);
-    }
-    // A header is wanted in any case.
-    let header = csv::Rows::new(endless("a,"), options(InputFormat::Csv));
-    let error = header.err().unwrap().to_string();
-    assert_eq!(error, format!("in.txt:1: {too_long}"));
 }
 
 #[test]
@@ -515,7 +481,7 @@ fn a_missing_column_is_named_with_those_that_are_there() {
 fn a_quote_that_is_never_closed_does_not_swallow_the_input() {
     let mut input = b"text\n\"".to_vec();
     input.extend(b"line\n".repeat(100_000));
-    let mut reader = reader(&input, options(InputFormat::Csv));
+    let mut reader = reader(source(&input), options(InputFormat::Csv));
     let error = loop {
         match reader.next() {
             Ok(Some(_)) => {}
